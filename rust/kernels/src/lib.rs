@@ -1,0 +1,21 @@
+//! The compute kernels of autodan: typed slices and strides in, typed slices out.
+//!
+//! No tensors and no Python here. All `unsafe` of the project's engine lives in this crate, behind
+//! safe functions: memory ([`buffer`]), threads ([`par`]), instruction sets ([`isa`], [`simd`]) and
+//! the kernels themselves. Three rules hold everywhere:
+//!
+//! * **Same bits at any thread count.** How work is cut into tasks, and the order of every
+//!   summation, is a function of shape, element type and instruction set, never of threads.
+//! * **Memory is always initialised.** A fresh [`buffer::Buffer`] holds unspecified but valid
+//!   values (see its documentation), so an output needs no zeroing and no `MaybeUninit`.
+//! * **Sizes are checked at the door.** A kernel asserts the lengths that it relies on; callers
+//!   (autodan-core) validate shapes first and turn bad ones into errors.
+
+pub mod buffer;
+pub mod element;
+mod fork;
+pub mod isa;
+pub mod memory;
+pub mod out;
+pub mod par;
+pub mod simd;

@@ -1,0 +1,162 @@
+//! Vectors of floats: one trait, one type for each instruction set.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod wide;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::F32x8;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::F32x16;
+pub(crate) use wide::Wide;
+
+use crate::element::{Float, Number};
+
+/// A vector of `LEN` floats.
+///
+/// The types that implement it are private to this crate and only ever named by [`crate::isa`],
+/// inside functions compiled for, and reached only on machines with, their instruction set. That is
+/// why methods which execute special instructions can be safe to call.
+///
+/// Comparisons are false where an operand is NaN. `max(a, b)` and `min(a, b)` return `b` where either
+/// is NaN (the instruction's rule); [`Vector::maximum`] and [`Vector::minimum`] return NaN.
+pub trait Vector: Copy {
+    /// The element type.
+    type Scalar: Float;
+    /// One truth value per lane.
+    type Mask: Copy;
+    /// The number of lanes.
+    const LEN: usize;
+
+    /// `x` in every lane.
+    fn splat(x: Self::Scalar) -> Self;
+    /// The `LEN` elements at `ptr`.
+    ///
+    /// # Safety
+    /// `ptr` is valid for reads of `LEN` elements; no alignment is needed.
+    unsafe fn load(ptr: *const Self::Scalar) -> Self;
+    /// The first `n` (at most `LEN`) elements at `ptr`, and 0 in the other lanes.
+    ///
+    /// # Safety
+    /// `ptr` is valid for reads of `n` elements, and `n <= LEN`.
+    unsafe fn load_partial(ptr: *const Self::Scalar, n: usize) -> Self;
+    /// Writes all lanes to `ptr`.
+    ///
+    /// # Safety
+    /// `ptr` is valid for writes of `LEN` elements; no alignment is needed.
+    unsafe fn store(self, ptr: *mut Self::Scalar);
+    /// Writes the first `n` lanes to `ptr`.
+    ///
+    /// # Safety
+    /// `ptr` is valid for writes of `n` elements, and `n <= LEN`.
+    unsafe fn store_partial(self, ptr: *mut Self::Scalar, n: usize);
+
+    /// `self + b`.
+    fn add(self, b: Self) -> Self;
+    /// `self - b`.
+    fn sub(self, b: Self) -> Self;
+    /// `self * b`.
+    fn mul(self, b: Self) -> Self;
+    /// `self / b`.
+    fn div(self, b: Self) -> Self;
+    /// `self * b + c`: one rounding on AVX2 and AVX-512, two on the others.
+    fn mul_add(self, b: Self, c: Self) -> Self;
+    /// The larger of each lane; `b` where either is NaN.
+    fn max(self, b: Self) -> Self;
+    /// The smaller of each lane; `b` where either is NaN.
+    fn min(self, b: Self) -> Self;
+    /// The square root, correctly rounded.
+    fn sqrt(self) -> Self;
+    /// The absolute value (clears the sign bit).
+    fn abs(self) -> Self;
+    /// The negation (flips the sign bit).
+    fn neg(self) -> Self;
+    /// Toward minus infinity.
+    fn floor(self) -> Self;
+    /// Toward plus infinity.
+    fn ceil(self) -> Self;
+    /// Toward zero.
+    fn trunc(self) -> Self;
+    /// To the nearest integer, ties to even.
+    fn round(self) -> Self;
+    /// The magnitude of `self` with the sign bit of `sign`.
+    fn copysign(self, sign: Self) -> Self;
+
+    /// `self < b`.
+    fn lt(self, b: Self) -> Self::Mask;
+    /// `self <= b`.
+    fn le(self, b: Self) -> Self::Mask;
+    /// `self == b`.
+    fn eq(self, b: Self) -> Self::Mask;
+    /// Lanes of `a` where the mask is set, of `b` elsewhere.
+    fn select(mask: Self::Mask, a: Self, b: Self) -> Self;
+    /// Both.
+    fn mask_and(a: Self::Mask, b: Self::Mask) -> Self::Mask;
+    /// Either.
+    fn mask_or(a: Self::Mask, b: Self::Mask) -> Self::Mask;
+    /// Not.
+    fn mask_not(a: Self::Mask) -> Self::Mask;
+
+    /// `2^n` for integral `n` in the exponent range of normal numbers (-126 to 127 for float32).
+    fn exp2_int(self) -> Self;
+    /// For positive normal `x`: `m` in [1, 2) and integral `e` with `x = m * 2^e`.
+    fn mantissa_exponent(self) -> (Self, Self);
+
+    /// Each lane through a scalar function: for rare functions only.
+    fn map(self, f: impl Fn(Self::Scalar) -> Self::Scalar) -> Self;
+
+    /// The sum of the lanes, in a fixed order: a binary tree over the lanes' numbers (lane `i` with
+    /// lane `i + n/2`, and so on).
+    fn reduce_add(self) -> Self::Scalar;
+    /// The largest lane, NaN if any is NaN.
+    fn reduce_maximum(self) -> Self::Scalar;
+    /// The smallest lane, NaN if any is NaN.
+    fn reduce_minimum(self) -> Self::Scalar;
+
+    /// 0 in every lane.
+    #[inline(always)]
+    fn zero() -> Self {
+        Self::splat(Self::Scalar::ZERO)
+    }
+    /// 1 in every lane.
+    #[inline(always)]
+    fn one() -> Self {
+        Self::splat(Self::Scalar::ONE)
+    }
+    /// The nearest value to `x` in every lane.
+    #[inline(always)]
+    fn constant(x: f64) -> Self {
+        Self::splat(Self::Scalar::from_f64(x))
+    }
+    /// `self > b`.
+    #[inline(always)]
+    fn gt(self, b: Self) -> Self::Mask {
+        b.lt(self)
+    }
+    /// `self >= b`.
+    #[inline(always)]
+    fn ge(self, b: Self) -> Self::Mask {
+        b.le(self)
+    }
+    /// Lanes that are NaN.
+    #[inline(always)]
+    fn is_nan(self) -> Self::Mask {
+        Self::mask_not(self.eq(self))
+    }
+    /// The larger of each lane; NaN where either is NaN.
+    #[inline(always)]
+    fn maximum(self, b: Self) -> Self {
+        // `max` already returns `b`, so only a NaN in `self` needs care.
+        Self::select(self.is_nan(), self, self.max(b))
+    }
+    /// The smaller of each lane; NaN where either is NaN.
+    #[inline(always)]
+    fn minimum(self, b: Self) -> Self {
+        Self::select(self.is_nan(), self, self.min(b))
+    }
+}
+
+#[cfg(test)]
+mod tests;

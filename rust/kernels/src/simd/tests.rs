@@ -1,0 +1,94 @@
+//! Every vector type against scalar arithmetic.
+
+use crate::element::Float;
+use crate::isa::{self, Isa, Kernel};
+use crate::simd::Vector;
+
+struct Check;
+
+fn same(a: f64, b: f64) -> bool {
+    a == b || (a.is_nan() && b.is_nan())
+}
+
+impl<T: Float> Kernel<T> for Check {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = T>>(self) {
+        let values = [0.0, -0.0, 1.0, -1.5, 2.5, 3.5, 1e-30, -7e8, f64::INFINITY, f64::NAN, 0.1, -2.5];
+        for shift in 0..values.len() {
+            let xs: Vec<T> = (0..V::LEN).map(|i| T::from_f64(values[(i + shift) % values.len()])).collect();
+            let ys: Vec<T> = (0..V::LEN).map(|i| T::from_f64(values[(i * 5 + 3) % values.len()])).collect();
+            // SAFETY: both vectors have LEN elements.
+            let (x, y) = unsafe { (V::load(xs.as_ptr()), V::load(ys.as_ptr())) };
+            let check = |got: V, want: &dyn Fn(f64, f64) -> f64, name: &str| {
+                let mut out = vec![T::ZERO; V::LEN];
+                // SAFETY: `out` has LEN elements.
+                unsafe { got.store(out.as_mut_ptr()) };
+                for i in 0..V::LEN {
+                    let (a, b) = (xs[i].to_f64(), ys[i].to_f64());
+                    let want = T::from_f64(want(a, b)).to_f64();
+                    assert!(same(out[i].to_f64(), want), "{name}({a}, {b}) = {:?}, not {want}", out[i]);
+                }
+            };
+            check(x.add(y), &|a, b| a + b, "add");
+            check(x.sub(y), &|a, b| a - b, "sub");
+            check(x.mul(y), &|a, b| a * b, "mul");
+            check(x.floor(), &|a, _| a.floor(), "floor");
+            check(x.ceil(), &|a, _| a.ceil(), "ceil");
+            check(x.trunc(), &|a, _| a.trunc(), "trunc");
+            check(x.round(), &|a, _| a.round_ties_even(), "round");
+            check(x.abs(), &|a, _| a.abs(), "abs");
+            check(x.neg(), &|a, _| -a, "neg");
+            check(x.copysign(y), &|a, b| a.copysign(b), "copysign");
+            check(x.max(y), &|a, b| if a > b { a } else { b }, "max");
+            check(x.min(y), &|a, b| if a < b { a } else { b }, "min");
+            let nan = |a: f64, b: f64| a.is_nan() || b.is_nan();
+            check(x.maximum(y), &|a, b| if nan(a, b) { f64::NAN } else { a.max(b) }, "maximum");
+            check(x.minimum(y), &|a, b| if nan(a, b) { f64::NAN } else { a.min(b) }, "minimum");
+            check(V::select(x.lt(y), x, y), &|a, b| if a < b { a } else { b }, "lt");
+            check(V::select(x.le(y), x, y), &|a, b| if a <= b { a } else { b }, "le");
+            check(V::select(x.eq(y), V::one(), V::zero()), &|a, b| f64::from(a == b), "eq");
+            check(V::select(x.is_nan(), V::one(), V::zero()), &|a, _| f64::from(a.is_nan()), "is_nan");
+        }
+        let lanes: Vec<T> = (0..V::LEN).map(|i| T::from_f64(i as f64 - 3.0)).collect();
+        for n in 0..=V::LEN {
+            // SAFETY: n <= LEN elements of `lanes` and `out` are touched.
+            let out = unsafe {
+                let mut out = vec![T::from_f64(99.0); V::LEN];
+                V::load_partial(lanes.as_ptr(), n).store_partial(out.as_mut_ptr(), n);
+                out
+            };
+            assert!((0..V::LEN).all(|i| out[i] == if i < n { lanes[i] } else { T::from_f64(99.0) }));
+        }
+        // SAFETY: `lanes` has LEN elements.
+        let x = unsafe { V::load(lanes.as_ptr()) };
+        assert_eq!(x.reduce_add().to_f64(), lanes.iter().map(|x| x.to_f64()).sum::<f64>());
+        assert_eq!(x.reduce_maximum().to_f64(), V::LEN as f64 - 4.0);
+        assert_eq!(x.reduce_minimum().to_f64(), -3.0);
+        for n in [-126, -7, 0, 1, 30, 127] {
+            assert_eq!(V::constant(f64::from(n)).exp2_int().reduce_maximum().to_f64(), f64::from(n).exp2());
+        }
+        let (m, e) = V::constant(40.0).mantissa_exponent();
+        assert_eq!((m.reduce_maximum().to_f64(), e.reduce_maximum().to_f64()), (1.25, 5.0));
+        // Every position of a NaN is seen.
+        for i in 0..V::LEN {
+            let mut lanes = lanes.clone();
+            lanes[i] = T::NAN;
+            // SAFETY: `lanes` has LEN elements.
+            let x = unsafe { V::load(lanes.as_ptr()) };
+            assert!(x.reduce_maximum().to_f64().is_nan() && x.reduce_minimum().to_f64().is_nan());
+        }
+    }
+}
+
+#[test]
+fn every_vector_type_agrees_with_scalar_arithmetic() {
+    let before = isa::active();
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        assert!(isa::force(isa));
+        f32::dispatch(Check);
+        f64::dispatch(Check);
+    }
+    isa::force(before);
+}
