@@ -152,3 +152,17 @@ unsafe fn run_avx512<T: Float, V: Vector<Scalar = T>, K: Kernel<T>>(kernel: K) -
 unsafe fn run_avx2<T: Float, V: Vector<Scalar = T>, K: Kernel<T>>(kernel: K) -> K::Output {
     kernel.run::<V>()
 }
+
+/// Runs `f` once on every instruction set that this machine has, and restores the active one. The
+/// choice is global, so tests that force it take turns here.
+#[cfg(test)]
+pub(crate) fn on_every_isa(mut f: impl FnMut()) {
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let before = active();
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        force(isa);
+        f();
+    }
+    force(before);
+}

@@ -12,10 +12,13 @@
 //!   (autodan-core) validate shapes first and turn bad ones into errors.
 
 pub mod buffer;
+
 pub mod element;
 mod fork;
+pub mod gemm;
 pub mod isa;
 pub mod memory;
 pub mod out;
 pub mod par;
+
 pub mod simd;

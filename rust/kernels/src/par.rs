@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::buffer::AllocError;
 use crate::element::Element;
 use crate::out::Out;
 
@@ -312,6 +313,24 @@ pub fn for_each_chunk<T: Element, F: Fn(usize, &mut [T]) + Sync>(out: &mut [T], 
         let chunk = unsafe { out.slice(start..(start + grain).min(len)) };
         f(start, chunk);
     });
+}
+
+/// [`for_each`] for tasks that need scratch memory: the first error that a task met, if any. All
+/// tasks run, so an output is only meaningful when the answer is `Ok`.
+///
+/// # Errors
+/// With the error of a task that failed.
+pub fn try_for_each<F>(tasks: usize, f: F) -> Result<(), AllocError>
+where
+    F: Fn(usize) -> Result<(), AllocError> + Sync,
+{
+    let failed = Mutex::new(None);
+    for_each(tasks, |task| {
+        if let Err(error) = f(task) {
+            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

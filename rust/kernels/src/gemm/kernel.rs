@@ -1,0 +1,294 @@
+//! The microkernel: a tile of the output held in registers while the contraction runs through it.
+//!
+//! Matrix products and convolutions are the same loop nest over memory: *rows* of the output take
+//! their factor from the *broadcast operand* `a` (one element for all lanes), *columns* from the
+//! *vector operand* `b` (whose columns are contiguous), and the contraction index walks through both
+//! in a list of [`Run`]s, inside each of which both addresses are affine:
+//!
+//! | | rows | columns | runs |
+//! |---|---|---|---|
+//! | matrix product | rows of A | columns of B | one |
+//! | convolution | pixels of an output row | output channels | one for each kernel row (or tap) |
+//! | its weight gradient | kernel column x input channel | output channels | one for each output row |
+//!
+//! So an image is never unrolled into a matrix of patches. A tile of `rows` x `nv` vectors keeps its
+//! sums in registers; for each step of the contraction it loads `nv` vectors, broadcasts `rows`
+//! elements and does their product's fused multiply-adds. The largest tiles fill the register file
+//! ([`Limits`]): 14 x 2 vectors of AVX-512 keep 28 sums, two vectors and one broadcast in 32
+//! registers, so that each loaded vector feeds 14 multiply-adds.
+//!
+//! **Order of summation.** Every element of the output is one chain over the contraction index, from
+//! zero, in order; the tile that it falls into and where its operands lie make no difference.
+
+use std::marker::PhantomData;
+
+use crate::element::Float;
+use crate::isa::Kernel;
+use crate::simd::Vector;
+
+/// The most vectors that a tile is wide.
+pub(crate) const MAX_VECTORS: usize = 4;
+
+/// Readable elements after the last one of a packed vector operand: a vector less one.
+pub(crate) const PADDING: usize = 15;
+
+/// A stretch of the contraction: `len` steps that start at these offsets from the tile's operands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) a: isize,
+    pub(crate) b: isize,
+    pub(crate) len: usize,
+}
+
+/// A block of the output and what it is computed from: what a [`Multiply`] does.
+///
+/// Element (i, j) is the sum over the runs, and `k` inside each, of `a[tile(i) + run.a + (i % mr) *
+/// a_row + k * a_k]` times `b[panel(j) + run.b + k * b_k + j % nr]`, with `tile(i) = (i / mr) *
+/// a_tile` and `panel(j) = (j / nr) * b_panel`.
+#[derive(Clone, Copy)]
+pub(crate) struct Block<'r, T> {
+    pub(crate) runs: &'r [Run],
+    pub(crate) a: *const T,
+    pub(crate) a_row: isize,
+    pub(crate) a_k: isize,
+    pub(crate) a_tile: isize,
+    pub(crate) b: *const T,
+    pub(crate) b_k: isize,
+    pub(crate) b_panel: isize,
+    /// Whether whole vectors of `b` may be read where its columns end: packed panels are padded to
+    /// `nr` columns, and a packed buffer by [`PADDING`] elements.
+    pub(crate) b_padded: bool,
+    pub(crate) c: *mut T,
+    pub(crate) c_row: usize,
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    /// Rows of a tile and columns of a panel, as [`super::plan::Tiling`] chose them.
+    pub(crate) mr: usize,
+    pub(crate) nr: usize,
+    /// Whether the tiles of a panel follow each other (the panel stays in the first-level cache),
+    /// or the panels of a row tile (the tile's operand stays, and the output is written in order).
+    pub(crate) by_panel: bool,
+    /// Whether the sums are added to `c` or replace it.
+    pub(crate) accumulate: bool,
+}
+
+/// How many rows a tile of so many vectors may have (0: no such tile), and the vector's length.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) lanes: usize,
+    pub(crate) rows: [usize; MAX_VECTORS + 1],
+}
+
+impl Limits {
+    /// The limits of `T` on the active instruction set.
+    pub(crate) fn of<T: Float>() -> Limits {
+        struct Get;
+        impl<T: Float> Kernel<T> for Get {
+            type Output = Limits;
+            #[inline(always)]
+            fn run<V: Vector<Scalar = T>>(self) -> Limits {
+                Limits { lanes: V::LEN, rows: Tiles::<V>::ROWS }
+            }
+        }
+        T::dispatch(Get)
+    }
+}
+
+struct Tiles<V>(PhantomData<V>);
+
+impl<V: Vector> Tiles<V> {
+    /// A vector that is one register is aligned to its size; the portable one is an array, several
+    /// registers wide.
+    const ROWS: [usize; MAX_VECTORS + 1] = match (align_of::<V>() == size_of::<V>(), V::LEN) {
+        (true, 16) => [0, 14, 14, 9, 6],
+        (true, _) => [0, 6, 6, 4, 0],
+        (false, _) => [0, 4, 0, 0, 0],
+    };
+
+    /// The widest tile that may have `rows` rows; the widest of the highest if none may.
+    #[inline(always)]
+    const fn vectors(rows: usize) -> usize {
+        let rows = if rows < Self::ROWS[1] { rows } else { Self::ROWS[1] };
+        let mut nv = MAX_VECTORS;
+        while nv > 1 && Self::ROWS[nv] < rows {
+            nv -= 1;
+        }
+        nv
+    }
+}
+
+/// Computes a [`Block`].
+///
+/// It computes the same values for any `mr` and `nr`, whatever the instruction set that it finds
+/// itself running on; those of [`super::plan::Tiling`] make it fast.
+pub(crate) struct Multiply<'r, T>(Block<'r, T>);
+
+impl<'r, T: Float> Multiply<'r, T> {
+    /// # Safety
+    /// All elements of `a` and `b` that the block's formula names are readable, with `b_padded` also
+    /// [`PADDING`] elements after each; the `rows` x `cols` elements of `c`, at distance `c_row`, are
+    /// writable and in nobody else's use.
+    #[inline(always)]
+    pub(crate) unsafe fn new(block: Block<'r, T>) -> Self {
+        Multiply(block)
+    }
+}
+
+impl<T: Float> Kernel<T> for Multiply<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = T>>(self) {
+        let block = &self.0;
+        let (tiles, panels) = (block.rows.div_ceil(block.mr), block.cols.div_ceil(block.nr));
+        for step in 0..tiles * panels {
+            let (i, j) =
+                if block.by_panel { (step % tiles, step / tiles) } else { (step / panels, step % panels) };
+            // SAFETY: promised to `Multiply::new`.
+            unsafe { panel_tile::<V>(block, i, j) };
+        }
+    }
+}
+
+/// Tile `i` of panel `j`, in one piece if the registers of `V` hold it.
+///
+/// # Safety
+/// As [`Multiply::new`].
+#[inline(always)]
+unsafe fn panel_tile<V: Vector>(block: &Block<V::Scalar>, i: usize, j: usize) {
+    let rows = block.mr.min(block.rows - i * block.mr);
+    let cols = block.nr.min(block.cols - j * block.nr);
+    let widest = Tiles::<V>::vectors(rows) * V::LEN;
+    let highest = Tiles::<V>::ROWS[Tiles::<V>::vectors(rows)];
+    let mut col = 0;
+    while col < cols {
+        let mut row = 0;
+        let width = widest.min(cols - col);
+        while row < rows {
+            let height = highest.min(rows - row);
+            let tile = Tile {
+                block,
+                a: block.a.wrapping_offset(i as isize * block.a_tile + row as isize * block.a_row),
+                b: block.b.wrapping_offset(j as isize * block.b_panel + col as isize),
+                c: block.c.wrapping_add((i * block.mr + row) * block.c_row + j * block.nr + col),
+                last: width - (width.div_ceil(V::LEN) - 1) * V::LEN,
+            };
+            // SAFETY: promised by the caller; the tile lies within the block.
+            unsafe { tile.run::<V>(height, width.div_ceil(V::LEN)) };
+            row += height;
+        }
+        col += width;
+    }
+}
+
+/// One tile: its operands' first elements, and the lanes in use of its last vector.
+struct Tile<'b, 'r, T> {
+    block: &'b Block<'r, T>,
+    a: *const T,
+    b: *const T,
+    c: *mut T,
+    last: usize,
+}
+
+impl<T: Float> Tile<'_, '_, T> {
+    /// # Safety
+    /// As [`Multiply::new`], for these rows and vectors.
+    #[inline(always)]
+    unsafe fn run<V: Vector<Scalar = T>>(&self, rows: usize, vectors: usize) {
+        // One instance of the tile for each size that the registers hold.
+        macro_rules! tiles {
+            ($nv:literal: $($mr:literal)*) => {
+                match rows {
+                    // SAFETY: promised by the caller.
+                    $($mr if $mr <= Tiles::<V>::ROWS[$nv] => unsafe { self.form::<V, $mr, $nv>() },)*
+                    _ => unreachable!("a tile that no registers hold"),
+                }
+            };
+        }
+        match vectors {
+            1 => tiles!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            2 => tiles!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            3 => tiles!(3: 1 2 3 4 5 6 7 8 9),
+            _ => tiles!(4: 1 2 3 4 5 6),
+        }
+    }
+
+    /// # Safety
+    /// As [`Multiply::new`], for these rows and vectors.
+    #[inline(always)]
+    unsafe fn form<V: Vector<Scalar = T>, const MR: usize, const NV: usize>(&self) {
+        let unit = self.block.a_row == 1;
+        let partial = self.last < V::LEN && !self.block.b_padded;
+        // SAFETY: promised by the caller.
+        unsafe {
+            match (unit, partial) {
+                (true, false) => self.contract::<V, MR, NV, true, false>(),
+                (true, true) => self.contract::<V, MR, NV, true, true>(),
+                (false, false) => self.contract::<V, MR, NV, false, false>(),
+                (false, true) => self.contract::<V, MR, NV, false, true>(),
+            }
+        }
+    }
+
+    /// `UNIT`: the rows' elements of `a` are neighbours, so that one address serves all of them.
+    /// `PARTIAL`: the last vector of `b` must not be read beyond the lanes in use.
+    ///
+    /// # Safety
+    /// As [`Multiply::new`], for these rows and vectors.
+    #[inline(always)]
+    unsafe fn contract<
+        V: Vector<Scalar = T>,
+        const MR: usize,
+        const NV: usize,
+        const UNIT: bool,
+        const PARTIAL: bool,
+    >(
+        &self,
+    ) {
+        let block = self.block;
+        let (a_row, a_k, b_k) = (if UNIT { 1 } else { block.a_row }, block.a_k, block.b_k);
+        let mut sums = [[V::zero(); NV]; MR];
+        for run in block.runs {
+            let mut a = self.a.wrapping_offset(run.a);
+            let mut b = self.b.wrapping_offset(run.b);
+            for _ in 0..run.len {
+                let mut vectors = [V::zero(); NV];
+                for j in 0..NV {
+                    let at = b.wrapping_add(j * V::LEN);
+                    // SAFETY: the caller promises the columns of this step, padded unless PARTIAL.
+                    vectors[j] = unsafe {
+                        if PARTIAL && j == NV - 1 { V::load_partial(at, self.last) } else { V::load(at) }
+                    };
+                }
+                for i in 0..MR {
+                    // SAFETY: the caller promises the rows of this step.
+                    let x = V::splat(unsafe { *a.wrapping_offset(i as isize * a_row) });
+                    for j in 0..NV {
+                        sums[i][j] = x.mul_add(vectors[j], sums[i][j]);
+                    }
+                }
+                a = a.wrapping_offset(a_k);
+                b = b.wrapping_offset(b_k);
+            }
+        }
+        for i in 0..MR {
+            for j in 0..NV {
+                let at = self.c.wrapping_add(i * block.c_row + j * V::LEN);
+                // SAFETY: the caller promises the tile of `c`; only lanes in use are touched.
+                unsafe {
+                    if j < NV - 1 || self.last == V::LEN {
+                        let old = if block.accumulate { V::load(at) } else { V::zero() };
+                        (if block.accumulate { old.add(sums[i][j]) } else { sums[i][j] }).store(at);
+                    } else {
+                        let sum = if block.accumulate {
+                            V::load_partial(at, self.last).add(sums[i][j])
+                        } else {
+                            sums[i][j]
+                        };
+                        sum.store_partial(at, self.last);
+                    }
+                }
+            }
+        }
+    }
+}

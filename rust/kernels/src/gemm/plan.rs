@@ -1,0 +1,109 @@
+//! How a product is cut: into register tiles, and into tasks.
+
+use std::marker::PhantomData;
+
+use crate::element::Float;
+use crate::gemm::kernel::{Limits, MAX_VECTORS};
+
+/// The register tile of `T` chosen for a block of the output: `mr` rows of `nr` columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Tiling<T> {
+    pub(crate) mr: usize,
+    pub(crate) nr: usize,
+    element: PhantomData<T>,
+}
+
+impl<T: Float> Tiling<T> {
+    /// The tile whose count and shape cost the fewest cycles for `rows` x `cols` outputs.
+    ///
+    /// Rows are spread evenly over the tiles (32 rows are 11 + 11 + 10, not 14 + 14 + 4). A step of a
+    /// tile costs half a cycle for each multiply-add and for each load, and no less than the
+    /// latency that a chain of sums waits for. 14 x 2 needs the fewest loads: others must win by 5%.
+    pub(crate) fn new(rows: usize, cols: usize) -> Tiling<T> {
+        let limits = Limits::of::<T>();
+        let cost = |nv: usize| {
+            let mr = rows.div_ceil(rows.div_ceil(limits.rows[nv]).max(1)).max(1);
+            let step = |rows: usize, vectors: usize| match vectors {
+                0 => 0,
+                _ => (rows * vectors).max(rows + vectors).max(8),
+            };
+            let row = |rows: usize| {
+                let vectors = cols.div_ceil(limits.lanes);
+                (vectors / nv).saturating_mul(step(rows, nv)).saturating_add(step(rows, vectors % nv))
+            };
+            (
+                mr,
+                (rows / mr).saturating_mul(row(mr)).saturating_add(if rows % mr > 0 {
+                    row(rows % mr)
+                } else {
+                    0
+                }),
+            )
+        };
+        let (mut best, mut tiling) =
+            (f64::INFINITY, Tiling { mr: 1, nr: limits.lanes, element: PhantomData });
+        for nv in [2, 3, 4, 1].into_iter().filter(|&nv| nv <= MAX_VECTORS && limits.rows[nv] > 0) {
+            let (mr, cost) = cost(nv);
+            if (cost as f64) < 0.95 * best {
+                best = cost as f64;
+                tiling = Tiling { mr, nr: nv * limits.lanes, element: PhantomData };
+            }
+        }
+        tiling
+    }
+}
+
+/// How many multiply-adds a task should have: some 10 us, against less than 1 us for a hand-off.
+pub(crate) const TASK: usize = 1 << 20;
+
+/// The most tasks that a product is cut into for the sake of balance.
+const MAX_TASKS: usize = 32;
+
+/// The largest block of a task: its packed operands, [`super::KC`] deep, fit the second-level cache
+/// (1 MB and more) with room for the output.
+const MAX_ROWS: usize = 256;
+const MAX_COLS: usize = 512;
+
+/// The blocks that tasks compute: a grid over the output, a function of its shape.
+#[derive(Clone, Copy)]
+pub(crate) struct Grid {
+    rows: usize,
+    cols: usize,
+    block_rows: usize,
+    block_cols: usize,
+}
+
+impl Grid {
+    /// Cuts a `rows` x `cols` output with `depth` multiply-adds for each element.
+    pub(crate) fn new<T>(rows: usize, cols: usize, depth: usize, tile: &Tiling<T>) -> Grid {
+        let work = rows.saturating_mul(cols).saturating_mul(depth);
+        let wanted = (work / TASK).clamp(1, MAX_TASKS);
+        let (mut down, mut across) = (rows.div_ceil(MAX_ROWS), cols.div_ceil(MAX_COLS));
+        let side = |length: usize, parts: usize, unit: usize| length.div_ceil(parts).next_multiple_of(unit);
+        while down * across < wanted {
+            let (block_rows, block_cols) = (side(rows, down, tile.mr), side(cols, across, tile.nr));
+            // Cutting the longer side leaves the least to read for each task.
+            if block_cols > tile.nr && (block_cols >= block_rows || block_rows <= tile.mr) {
+                across += 1;
+            } else if block_rows > tile.mr {
+                down += 1;
+            } else {
+                break;
+            }
+        }
+        Grid { rows, cols, block_rows: side(rows, down, tile.mr), block_cols: side(cols, across, tile.nr) }
+    }
+
+    /// The number of blocks.
+    pub(crate) fn tasks(&self) -> usize {
+        self.rows.div_ceil(self.block_rows) * self.cols.div_ceil(self.block_cols)
+    }
+
+    /// First row, rows, first column and columns of block `task`; those of the same columns follow
+    /// each other, so that threads share what they read of the vector operand.
+    pub(crate) fn block(&self, task: usize) -> (usize, usize, usize, usize) {
+        let down = self.rows.div_ceil(self.block_rows);
+        let (row, col) = ((task % down) * self.block_rows, (task / down) * self.block_cols);
+        (row, self.block_rows.min(self.rows - row), col, self.block_cols.min(self.cols - col))
+    }
+}
