@@ -87,6 +87,10 @@ pub trait Number: Element + PartialOrd {
     fn minimum(self, other: Self) -> Self;
     /// As a double, rounding if it must.
     fn to_f64(self) -> f64;
+    /// As a 64-bit integer, truncating and saturating if it must.
+    fn to_i64(self) -> i64;
+    /// From a 64-bit integer, wrapping around (floats: rounding).
+    fn from_i64(x: i64) -> Self;
 }
 
 macro_rules! integer {
@@ -108,6 +112,10 @@ macro_rules! integer {
             fn minimum(self, other: Self) -> Self { self.min(other) }
             #[inline(always)]
             fn to_f64(self) -> f64 { self as f64 }
+            #[inline(always)]
+            fn to_i64(self) -> i64 { self as i64 }
+            #[inline(always)]
+            fn from_i64(x: i64) -> Self { x as $t }
         }
     )*};
 }
@@ -136,6 +144,10 @@ macro_rules! float {
             }
             #[inline(always)]
             fn to_f64(self) -> f64 { f64::from(self) }
+            #[inline(always)]
+            fn to_i64(self) -> i64 { self as i64 }
+            #[inline(always)]
+            fn from_i64(x: i64) -> Self { x as $t }
         }
     )*};
 }

@@ -1,0 +1,195 @@
+//! What an op is, and the one way in which ops run.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::autograd::{self, Backward};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::layout::{Layout, Shape, checked_len};
+use crate::storage::{In, Out, Storage};
+use crate::tensor::Tensor;
+
+/// Dtype and shape of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// The dtype.
+    pub dtype: DType,
+    /// The shape.
+    pub shape: Shape,
+}
+
+impl Spec {
+    /// The spec of that dtype and shape.
+    pub fn new(dtype: DType, shape: &[usize]) -> Spec {
+        Spec { dtype, shape: Shape::from_slice(shape) }
+    }
+}
+
+/// A borrowed [`Spec`].
+#[derive(Clone, Copy, Debug)]
+pub struct SpecRef<'a> {
+    /// The dtype.
+    pub dtype: DType,
+    /// The shape.
+    pub shape: &'a [usize],
+}
+
+/// One spec for each output; nearly all ops have one.
+pub type Specs = SmallVec<[Spec; 1]>;
+
+/// One gradient for each input; `None` where no gradient flows.
+pub type Gradients = SmallVec<[Option<Tensor>; 3]>;
+
+/// Which values the tape keeps for [`Op::vjp`]: bit `i` for input or output `i`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Saves {
+    /// Inputs kept.
+    pub inputs: u8,
+    /// Outputs kept.
+    pub outputs: u8,
+}
+
+impl Saves {
+    /// The gradient needs no values.
+    pub const NOTHING: Saves = Saves { inputs: 0, outputs: 0 };
+    /// The gradient needs all inputs.
+    pub const INPUTS: Saves = Saves { inputs: 0xFF, outputs: 0 };
+    /// The gradient needs all outputs.
+    pub const OUTPUTS: Saves = Saves { inputs: 0, outputs: 0xFF };
+    /// The gradient needs everything.
+    pub const ALL: Saves = Saves { inputs: 0xFF, outputs: 0xFF };
+}
+
+/// What running an op means beyond its outputs; a compiler of programs may drop, merge or repeat
+/// only pure ops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The outputs are a function of the inputs and the attributes.
+    Pure,
+    /// Also of a random key, which changes from one run to the next.
+    Random,
+}
+
+/// An operation: a small value that holds the attributes, read by eager execution, by the tape
+/// and by programs.
+///
+/// Inputs are converted to a common dtype, broadcast by their shapes and checked *before* an op
+/// runs: `infer` is where every error of shape, dtype and value is found.
+pub trait Op: Debug + Send + Sync + 'static {
+    /// The op's public name, for messages.
+    fn name(&self) -> &'static str;
+
+    /// The specs of the outputs.
+    ///
+    /// # Errors
+    /// An error that names the op, the shapes or dtypes, and the likely fix.
+    fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs>;
+
+    /// Computes the outputs: writes every element of each.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] for scratch; values that only the data shows to be wrong (labels).
+    fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()>;
+
+    /// For ops whose output is another layout of the input's storage: that layout, or `None` when
+    /// the input must be made contiguous first.
+    fn view(&self, _input: &Layout) -> Option<Layout> {
+        None
+    }
+
+    /// Whether [`Op::view`] is the way to run this op.
+    fn is_view(&self) -> bool {
+        false
+    }
+
+    /// Whether gradients flow through at all (not through comparisons, say).
+    fn is_differentiable(&self) -> bool {
+        true
+    }
+
+    /// Which values [`Op::vjp`] reads.
+    fn saves(&self) -> Saves {
+        Saves::NOTHING
+    }
+
+    /// The gradient with respect to each input, by ops on the gradient of the output(s).
+    ///
+    /// A gradient may have the broadcast shape: the tape sums it to the input's.
+    ///
+    /// # Errors
+    /// [`Error::Gradient`] when the op has no derivative.
+    fn vjp(&self, _context: &Backward<'_>) -> Result<Gradients> {
+        Err(Error::Gradient(format!("{}: this op has no derivative", self.name())))
+    }
+
+    /// See [`Effect`].
+    fn effect(&self) -> Effect {
+        Effect::Pure
+    }
+}
+
+/// Runs an op of one output on tensors and records it on the tape when a gradient may flow.
+///
+/// # Errors
+/// The op's.
+pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
+    let mut outputs = apply_all(op, inputs)?;
+    outputs.pop().ok_or_else(|| Error::internal("an op without outputs"))
+}
+
+/// As [`apply`], for ops of several outputs.
+///
+/// # Errors
+/// The op's.
+pub fn apply_all(op: impl Op, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 1]>> {
+    let specs: SmallVec<[SpecRef<'_>; 3]> = inputs.iter().map(|input| input.spec()).collect();
+    let inferred = op.infer(&specs)?;
+    let mut outputs: SmallVec<[Tensor; 1]> = SmallVec::new();
+    if op.is_view() {
+        let [input] = inputs else {
+            return Err(Error::internal("a view has one input"));
+        };
+        outputs.push(match op.view(input.layout()) {
+            Some(layout) => input.with_layout(layout),
+            None => {
+                let copy = crate::ops::contiguous(&input.detach())?;
+                let layout = op
+                    .view(copy.layout())
+                    .ok_or_else(|| Error::internal("a view of contiguous memory needs a copy"))?;
+                copy.with_layout(layout)
+            }
+        });
+    } else {
+        let mut storages: SmallVec<[Storage; 1]> = SmallVec::new();
+        for spec in &inferred {
+            storages.push(Storage::new(spec.dtype, checked_len(op.name(), &spec.shape)?)?);
+        }
+        {
+            let ins: SmallVec<[In<'_>; 3]> = inputs.iter().map(|input| input.input()).collect();
+            let mut outs: SmallVec<[Out<'_>; 1]> = SmallVec::new();
+            for storage in &mut storages {
+                outs.push(storage.output()?);
+            }
+            op.run(&ins, &mut outs)?;
+        }
+        for (spec, storage) in inferred.into_iter().zip(storages) {
+            outputs.push(Tensor::new(storage, Layout::contiguous(spec.shape), None));
+        }
+    }
+    if autograd::is_recording()
+        && op.is_differentiable()
+        && inputs.iter().any(|input| input.requires_grad())
+        && outputs.iter().any(|output| output.dtype().is_float())
+    {
+        autograd::record(Arc::new(op), inputs, &mut outputs)?;
+    }
+    Ok(outputs)
+}
+
+/// The specs of an op of one output.
+pub(crate) fn one(dtype: DType, shape: &[usize]) -> Result<Specs> {
+    Ok(SmallVec::from_buf([Spec::new(dtype, shape)]))
+}

@@ -1,0 +1,292 @@
+//! Two-dimensional convolution (cross-correlation, as everywhere in deep learning).
+//!
+//! Images are [batch, height, width, channels], kernels [height, width, in channels / groups, out
+//! channels]. Convolution is linear in each operand, and its two gradients are the other two sides of
+//! one trilinear form: each one's gradients are the other ops, so derivatives of any order exist.
+
+use autodan_kernels::conv::{self, Conv2d as Geometry};
+
+use crate::error::{Error, Result, show_shape};
+use crate::layout::Shape;
+use crate::op::{Backward, Gradients, Op, Saves, SpecRef, Specs, apply, one};
+use crate::ops::binary::promote;
+use crate::ops::cast;
+use crate::storage::{In, Out};
+use crate::tensor::Tensor;
+use crate::with_float;
+
+/// How the borders of an image are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// No padding: windows lie within the image.
+    Valid,
+    /// As many windows as `ceil(size / stride)`; a surplus row or column goes to the bottom and the
+    /// right.
+    Same,
+    /// `[[top, bottom], [left, right]]`.
+    Explicit([[usize; 2]; 2]),
+}
+
+/// One axis of a sliding window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) size: usize,
+    pub(crate) stride: usize,
+    pub(crate) dilation: usize,
+}
+
+impl Window {
+    /// The padding before and after an axis of `n` elements, and the number of windows on it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the window is larger than the padded axis.
+    pub(crate) fn place(&self, op: &'static str, n: usize, padding: Padding, axis: usize) -> Result<([usize; 2], usize)> {
+        let reach = (self.size - 1)
+            .checked_mul(self.dilation)
+            .and_then(|reach| reach.checked_add(1))
+            .ok_or_else(|| Error::value(op, "the dilated window exceeds the address space"))?;
+        let pads = match padding {
+            Padding::Valid => [0, 0],
+            Padding::Same => {
+                let windows = n.div_ceil(self.stride);
+                let total = (windows.max(1) - 1).saturating_mul(self.stride).saturating_add(reach).saturating_sub(n);
+                if n == 0 { [0, 0] } else { [total / 2, total - total / 2] }
+            }
+            Padding::Explicit(pads) => pads[axis],
+        };
+        let padded = n
+            .checked_add(pads[0])
+            .and_then(|n| n.checked_add(pads[1]))
+            .ok_or_else(|| Error::value(op, "the padded image exceeds the address space"))?;
+        if padded < reach {
+            if padding == Padding::Same {
+                return Ok((pads, 0));
+            }
+            let name = ["height", "width"][axis];
+            return Err(Error::shape(
+                op,
+                format!(
+                    "the window needs a {name} of at least {reach} but the input's is {padded} (padding included); use \
+                     padding=\"same\", a smaller window, or fewer pooling layers before"
+                ),
+            ));
+        }
+        Ok((pads, (padded - reach) / self.stride + 1))
+    }
+}
+
+/// Refuses strides and dilations of 0 and windows of no elements.
+pub(crate) fn check_positive(op: &'static str, name: &str, values: [usize; 2]) -> Result<()> {
+    if values.contains(&0) {
+        return Err(Error::value(op, format!("{name} {values:?} must be at least 1")));
+    }
+    Ok(())
+}
+
+/// The attributes that all three ops share. Padding is explicit here.
+#[derive(Clone, Copy, Debug)]
+struct Attributes {
+    strides: [usize; 2],
+    dilation: [usize; 2],
+    padding: [[usize; 2]; 2],
+    groups: usize,
+}
+
+impl Attributes {
+    /// The kernels' description for operands of these checked shapes.
+    fn geometry(&self, x: &[usize], w: &[usize]) -> Result<Geometry> {
+        let windows = |axis: usize| {
+            let window = Window { size: w[axis], stride: self.strides[axis], dilation: self.dilation[axis] };
+            let n = x[1 + axis] + self.padding[axis][0] + self.padding[axis][1];
+            let reach = (window.size - 1) * window.dilation + 1;
+            if n < reach { 0 } else { (n - reach) / window.stride + 1 }
+        };
+        Ok(Geometry {
+            batch: x[0],
+            in_height: x[1],
+            in_width: x[2],
+            in_channels: x[3],
+            out_height: windows(0),
+            out_width: windows(1),
+            out_channels: w[3],
+            kernel_height: w[0],
+            kernel_width: w[1],
+            strides: self.strides,
+            dilation: self.dilation,
+            padding: self.padding,
+            groups: self.groups,
+        })
+    }
+}
+
+/// `y = conv(x, w)`.
+#[derive(Debug)]
+struct Conv2d(Attributes);
+
+impl Op for Conv2d {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs> {
+        let g = self.0.geometry(inputs[0].shape, inputs[1].shape)?;
+        one(inputs[0].dtype, &[g.batch, g.out_height, g.out_width, g.out_channels])
+    }
+
+    fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
+        let g = self.0.geometry(inputs[0].shape(), inputs[1].shape())?;
+        with_float!("conv2d", inputs[0].dtype(), T => {
+            conv::forward(&g, &inputs[0].contiguous::<T>()?, &inputs[1].contiguous()?, outputs[0].get()?)?;
+        });
+        Ok(())
+    }
+
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+
+    fn vjp(&self, context: &Backward<'_>) -> Result<Gradients> {
+        let g = context.grad()?;
+        let (x, w) = (Shape::from_slice(context.input_shape(0)), Shape::from_slice(context.input_shape(1)));
+        Ok(Gradients::from_iter([
+            context.when(0, || apply(Conv2dBackwardData { attributes: self.0, x }, &[g, &context.input(1)?]))?,
+            context.when(1, || apply(Conv2dBackwardWeights { attributes: self.0, w }, &[&context.input(0)?, g]))?,
+        ]))
+    }
+}
+
+/// `dx` from `dy` and `w`.
+#[derive(Debug)]
+struct Conv2dBackwardData {
+    attributes: Attributes,
+    x: Shape,
+}
+
+impl Op for Conv2dBackwardData {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs> {
+        one(inputs[0].dtype, &self.x)
+    }
+
+    fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
+        let g = self.attributes.geometry(&self.x, inputs[1].shape())?;
+        with_float!("conv2d", inputs[0].dtype(), T => {
+            conv::backward_data(&g, &inputs[0].contiguous::<T>()?, &inputs[1].contiguous()?, outputs[0].get()?)?;
+        });
+        Ok(())
+    }
+
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+
+    fn vjp(&self, context: &Backward<'_>) -> Result<Gradients> {
+        let g = context.grad()?;
+        let w = Shape::from_slice(context.input_shape(1));
+        Ok(Gradients::from_iter([
+            context.when(0, || apply(Conv2d(self.attributes), &[g, &context.input(1)?]))?,
+            context.when(1, || {
+                apply(Conv2dBackwardWeights { attributes: self.attributes, w }, &[g, &context.input(0)?])
+            })?,
+        ]))
+    }
+}
+
+/// `dw` from `x` and `dy`.
+#[derive(Debug)]
+struct Conv2dBackwardWeights {
+    attributes: Attributes,
+    w: Shape,
+}
+
+impl Op for Conv2dBackwardWeights {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs> {
+        one(inputs[0].dtype, &self.w)
+    }
+
+    fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
+        let g = self.attributes.geometry(inputs[0].shape(), &self.w)?;
+        with_float!("conv2d", inputs[0].dtype(), T => {
+            conv::backward_weights(&g, &inputs[0].contiguous::<T>()?, &inputs[1].contiguous()?, outputs[0].get()?)?;
+        });
+        Ok(())
+    }
+
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+
+    fn vjp(&self, context: &Backward<'_>) -> Result<Gradients> {
+        let g = context.grad()?;
+        let x = Shape::from_slice(context.input_shape(0));
+        Ok(Gradients::from_iter([
+            context.when(0, || {
+                apply(Conv2dBackwardData { attributes: self.attributes, x }, &[&context.input(1)?, g])
+            })?,
+            context.when(1, || apply(Conv2d(self.attributes), &[&context.input(0)?, g]))?,
+        ]))
+    }
+}
+
+/// The convolution of images [n, h, w, c] with kernels [kh, kw, c / groups, filters]:
+/// `y[n, i, j, f] = sum(x[n, i * sh + p * dh - top, j * sw + q * dw - left, k] * w[p, q, k, f])`.
+///
+/// # Errors
+/// [`Error::Shape`] when the operands do not have four dimensions, their channels do not match, or
+/// the window is larger than the image; [`Error::Value`] for strides, dilations or groups below 1.
+pub fn conv2d(
+    x: &Tensor,
+    kernel: &Tensor,
+    strides: [usize; 2],
+    padding: Padding,
+    dilation: [usize; 2],
+    groups: usize,
+) -> Result<Tensor> {
+    let op = "conv2d";
+    let (xs, ws) = (x.shape(), kernel.shape());
+    let (&[_, height, width, channels], &[kernel_height, kernel_width, kernel_channels, filters]) = (xs, ws) else {
+        return Err(Error::shape(
+            op,
+            format!(
+                "expected images of shape (batch, height, width, channels) and a kernel of shape (height, width, in, \
+                 out), got {} and {}",
+                show_shape(xs),
+                show_shape(ws)
+            ),
+        ));
+    };
+    check_positive(op, "strides", strides)?;
+    check_positive(op, "dilation", dilation)?;
+    check_positive(op, "kernel size", [kernel_height, kernel_width])?;
+    if groups == 0 || !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
+        let message = format!("groups={groups} must divide both the {channels} input channels and the {filters} filters");
+        return Err(Error::value(op, message));
+    }
+    if kernel_channels != channels / groups {
+        return Err(Error::shape(
+            op,
+            format!(
+                "the input of shape {} has {channels} channels in {groups} group(s), but the kernel of shape {} takes \
+                 {kernel_channels} per group; check input_shape or the order of the axes (channels come last)",
+                show_shape(xs),
+                show_shape(ws)
+            ),
+        ));
+    }
+    let place = |axis: usize, n: usize, size: usize| {
+        Window { size, stride: strides[axis], dilation: dilation[axis] }.place(op, n, padding, axis)
+    };
+    let (vertical, _) = place(0, height, kernel_height)?;
+    let (horizontal, _) = place(1, width, kernel_width)?;
+    let (x, kernel) = promote(x, kernel)?;
+    let dtype = x.dtype().to_float();
+    let attributes = Attributes { strides, dilation, padding: [vertical, horizontal], groups };
+    apply(Conv2d(attributes), &[&cast(&x, dtype)?, &cast(&kernel, dtype)?])
+}

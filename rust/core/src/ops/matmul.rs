@@ -1,0 +1,159 @@
+//! Matrix products.
+
+use autodan_kernels::gemm::{Matrix, gemm_batched, matmul_integer};
+
+use crate::error::{Error, Result, show_shape};
+use crate::layout::{Layout, Shape, broadcast_shapes};
+use crate::op::{Backward, Gradients, Op, Saves, SpecRef, Specs, apply, one};
+use crate::ops::binary::promote;
+use crate::ops::{reshape, swapaxes};
+use crate::storage::{In, Out, Stored};
+use crate::tensor::Tensor;
+
+/// The products of two stacks of matrices, whose leading axes broadcast.
+#[derive(Debug)]
+struct Matmul;
+
+/// The shape of the stack, or `None` when the leading axes do not broadcast.
+fn stack_shape(a: &[usize], b: &[usize]) -> Option<Shape> {
+    broadcast_shapes(&a[..a.len() - 2], &b[..b.len() - 2])
+}
+
+/// One operand of a stack of products: where each of its matrices lies.
+struct Operand<'a, T> {
+    elements: &'a [T],
+    layout: Layout,
+}
+
+impl<'a, T: Stored> Operand<'a, T> {
+    fn new(input: &In<'a>, stack: &[usize]) -> Result<Operand<'a, T>> {
+        let mut shape = Shape::from_slice(stack);
+        shape.extend_from_slice(&input.shape()[input.shape().len() - 2..]);
+        Ok(Operand { elements: input.storage::<T>()?, layout: input.layout().broadcast_to(&shape) })
+    }
+
+    fn matrix(&self, mut index: usize) -> Matrix<'a, T> {
+        let (shape, strides) = (self.layout.shape(), self.layout.strides());
+        let stack = shape.len() - 2;
+        let mut offset = self.layout.offset() as isize;
+        for axis in (0..stack).rev() {
+            offset += (index % shape[axis]) as isize * strides[axis];
+            index /= shape[axis];
+        }
+        let (rows, cols) = (shape[stack], shape[stack + 1]);
+        Matrix::new(self.elements, offset as usize, rows, cols, strides[stack], strides[stack + 1])
+    }
+}
+
+impl Op for Matmul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs> {
+        let (a, b) = (inputs[0].shape, inputs[1].shape);
+        let (inner_a, inner_b) = (a[a.len() - 1], b[b.len() - 2]);
+        let error = |why: String| {
+            Error::shape("matmul", format!("shapes {} and {} do not match: {why}", show_shape(a), show_shape(b)))
+        };
+        if inner_a != inner_b {
+            return Err(error(format!(
+                "the last side of the first ({inner_a}) must equal the second to last of the second ({inner_b}); \
+                 transpose one of them?"
+            )));
+        }
+        let mut shape = stack_shape(a, b).ok_or_else(|| error("the leading sides do not broadcast".into()))?;
+        shape.extend([a[a.len() - 2], b[b.len() - 1]]);
+        one(inputs[0].dtype, &shape)
+    }
+
+    fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
+        let stack = stack_shape(inputs[0].shape(), inputs[1].shape())
+            .ok_or_else(|| Error::internal("an unchecked matmul"))?;
+        let batch = stack.iter().product();
+        crate::with_number!("matmul", inputs[0].dtype(), T => {
+            let (a, b) = (Operand::<T>::new(&inputs[0], &stack)?, Operand::<T>::new(&inputs[1], &stack)?);
+            let (a, b) = (|i| a.matrix(i), |i| b.matrix(i));
+            Product::product(batch, &a, &b, outputs[0].get::<T>()?)
+        })
+    }
+
+    fn saves(&self) -> Saves {
+        Saves::INPUTS
+    }
+
+    fn vjp(&self, context: &Backward<'_>) -> Result<Gradients> {
+        let g = context.grad()?;
+        Ok(Gradients::from_iter([
+            context.when(0, || matmul(g, &swapaxes(&context.input(1)?, -1, -2)?))?,
+            context.when(1, || matmul(&swapaxes(&context.input(0)?, -1, -2)?, g))?,
+        ]))
+    }
+}
+
+/// How matrices of an element type are multiplied.
+trait Product: Stored {
+    fn product<'a>(
+        batch: usize,
+        a: &(dyn Fn(usize) -> Matrix<'a, Self> + Sync),
+        b: &(dyn Fn(usize) -> Matrix<'a, Self> + Sync),
+        c: &mut [Self],
+    ) -> Result<()>;
+}
+
+macro_rules! product {
+    ($kernel:ident: $($t:ty),*) => {$(
+        impl Product for $t {
+            fn product<'a>(
+                batch: usize,
+                a: &(dyn Fn(usize) -> Matrix<'a, Self> + Sync),
+                b: &(dyn Fn(usize) -> Matrix<'a, Self> + Sync),
+                c: &mut [Self],
+            ) -> Result<()> {
+                Ok($kernel(batch, a, b, c)?)
+            }
+        }
+    )*};
+}
+product!(gemm_batched: f32, f64);
+product!(matmul_integer: u8, i32, i64);
+
+/// The matrix product; stacks of matrices broadcast over their leading axes, and a vector is a row
+/// on the left, a column on the right (Array API).
+///
+/// # Errors
+/// [`Error::Shape`] when the inner sides differ or an operand is a scalar, [`Error::DType`] for bool.
+pub fn matmul(x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
+    if x1.ndim() == 0 || x2.ndim() == 0 {
+        let message = format!(
+            "operands of shape {} and {} must have at least one dimension; use multiply for scalars",
+            x1.show_shape(),
+            x2.show_shape()
+        );
+        return Err(Error::shape("matmul", message));
+    }
+    let (a, b) = promote(x1, x2)?;
+    let mut shape = Shape::new();
+    if b.ndim() <= 2 {
+        // One matrix on the right: whatever stands before the last axis on the left is rows.
+        let inner = a.shape()[a.ndim() - 1];
+        let rows: usize = a.shape()[..a.ndim() - 1].iter().product();
+        shape.extend_from_slice(&a.shape()[..a.ndim() - 1]);
+        let b = match b.ndim() {
+            1 => reshape(&b, &[b.len(), 1])?,
+            _ => {
+                shape.push(b.shape()[1]);
+                b
+            }
+        };
+        let a = if a.ndim() == 2 { a } else { reshape(&a, &[rows, inner])? };
+        return reshape(&apply(Matmul, &[&a, &b])?, &shape);
+    }
+    if a.ndim() == 1 {
+        let y = apply(Matmul, &[&reshape(&a, &[1, a.len()])?, &b])?;
+        shape.extend_from_slice(y.shape());
+        shape.remove(shape.len() - 2);
+        return reshape(&y, &shape);
+    }
+    apply(Matmul, &[&a, &b])
+}

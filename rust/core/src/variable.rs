@@ -1,0 +1,121 @@
+//! The variable: a cell.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::autograd::{Edge, Leaf};
+use crate::dtype::DType;
+use crate::error::{Error, Result, show_shape};
+use crate::layout::Shape;
+use crate::ops;
+use crate::tensor::Tensor;
+
+/// A named cell that holds a current [`Tensor`] of fixed shape and dtype; what optimizers, batch
+/// normalization and `set_weights` rebind. Clones are the same cell.
+#[derive(Clone, Debug)]
+pub struct Variable(Arc<Cell>);
+
+#[derive(Debug)]
+struct Cell {
+    shape: Shape,
+    dtype: DType,
+    trainable: AtomicBool,
+    leaf: Arc<Leaf>,
+    value: Mutex<Tensor>,
+    generation: AtomicU64,
+}
+
+impl Variable {
+    /// A cell that holds the value of `initial`, apart from its place on the tape.
+    pub fn new(initial: &Tensor, trainable: bool) -> Variable {
+        Variable(Arc::new(Cell {
+            shape: Shape::from_slice(initial.shape()),
+            dtype: initial.dtype(),
+            trainable: AtomicBool::new(trainable),
+            leaf: Leaf::new(),
+            value: Mutex::new(initial.detach()),
+            generation: AtomicU64::new(0),
+        }))
+    }
+
+    /// The shape, which never changes.
+    pub fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    /// The dtype, which never changes.
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    /// Whether gradients flow to it.
+    pub fn is_trainable(&self) -> bool {
+        self.0.trainable.load(Ordering::Relaxed)
+    }
+
+    /// Sets whether gradients flow to it, from the next use on.
+    pub fn set_trainable(&self, trainable: bool) {
+        self.0.trainable.store(trainable, Ordering::Relaxed);
+    }
+
+    /// How often the value was replaced.
+    pub fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
+    }
+
+    /// Where its gradient is kept.
+    pub fn leaf(&self) -> &Arc<Leaf> {
+        &self.0.leaf
+    }
+
+    /// The current value; a leaf of differentiation when the variable is trainable.
+    pub fn value(&self) -> Tensor {
+        let value = self.lock();
+        if self.is_trainable() && self.0.dtype.is_float() {
+            value.with_edge(Some(Edge::Leaf(self.0.leaf.clone())))
+        } else {
+            value.clone()
+        }
+    }
+
+    /// Replaces the value by `value`, cast to the variable's dtype.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the shape differs.
+    pub fn assign(&self, value: &Tensor) -> Result<()> {
+        if value.shape() != self.shape() {
+            let message = format!(
+                "a variable of shape {} cannot take a value of shape {}",
+                show_shape(self.shape()),
+                value.show_shape()
+            );
+            return Err(Error::shape("assign", message));
+        }
+        let value = ops::cast(&value.detach(), self.dtype())?;
+        // Borrowed memory may change behind the variable's back.
+        let value = ops::keep(&value)?;
+        *self.lock() = value;
+        self.touch();
+        Ok(())
+    }
+
+    /// Whether both are the same cell.
+    pub fn is(&self, other: &Variable) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// A number that no other living variable has.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+
+    /// The value, locked for an update in place.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Tensor> {
+        self.0.value.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that the value was replaced.
+    pub(crate) fn touch(&self) {
+        self.0.generation.fetch_add(1, Ordering::Release);
+    }
+}
