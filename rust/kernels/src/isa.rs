@@ -152,3 +152,16 @@ unsafe fn run_avx512<T: Float, V: Vector<Scalar = T>, K: Kernel<T>>(kernel: K) -
 unsafe fn run_avx2<T: Float, V: Vector<Scalar = T>, K: Kernel<T>>(kernel: K) -> K::Output {
     kernel.run::<V>()
 }
+
+/// Runs `f` once for each instruction set of this machine. Forcing is global, so tests take turns.
+#[cfg(test)]
+pub(crate) fn on_every_isa(mut f: impl FnMut(Isa)) {
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let before = active();
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        assert!(force(isa));
+        f(isa);
+    }
+    force(before);
+}

@@ -12,10 +12,16 @@
 //!   (autodan-core) validate shapes first and turn bad ones into errors.
 
 pub mod buffer;
+pub mod copy;
 pub mod element;
+pub mod elementwise;
 mod fork;
 pub mod isa;
 pub mod memory;
 pub mod out;
 pub mod par;
 pub mod simd;
+#[cfg(test)]
+mod testing;
+pub mod view;
+mod walk;

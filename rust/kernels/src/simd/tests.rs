@@ -1,7 +1,7 @@
 //! Every vector type against scalar arithmetic.
 
 use crate::element::Float;
-use crate::isa::{self, Isa, Kernel};
+use crate::isa::{self, Kernel};
 use crate::simd::Vector;
 
 struct Check;
@@ -84,11 +84,8 @@ impl<T: Float> Kernel<T> for Check {
 
 #[test]
 fn every_vector_type_agrees_with_scalar_arithmetic() {
-    let before = isa::active();
-    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
-        assert!(isa::force(isa));
+    isa::on_every_isa(|_| {
         f32::dispatch(Check);
         f64::dispatch(Check);
-    }
-    isa::force(before);
+    });
 }
