@@ -23,5 +23,6 @@ pub mod par;
 pub mod simd;
 #[cfg(test)]
 mod testing;
+pub mod vecmath;
 pub mod view;
 mod walk;
