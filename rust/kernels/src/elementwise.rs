@@ -101,16 +101,9 @@ impl<T: Float, F: Ternary<T>> Nary<T, 3> for Of3<F> {
     }
 }
 
-fn check_shapes<A, B>(a: &View<A>, b: &View<B>) {
-    assert_eq!(a.shape(), b.shape(), "operands must be broadcast to one shape");
-}
-
 fn drive<T: Float, const N: usize, F: Nary<T, N>>(f: F, xs: [View<T>; N], y: &mut [T]) {
-    xs.iter().for_each(|x| check_shapes(&xs[0], x));
+    assert!(xs.iter().all(|x| x.shape() == xs[0].shape()), "operands must be broadcast to one shape");
     assert_eq!(xs[0].len(), y.len(), "the output must have the operands' length");
-    if y.is_empty() {
-        return;
-    }
     let slices = xs.map(|x| x.as_slice());
     if slices.iter().all(Option::is_some) {
         let slices = slices.map(|x| x.unwrap_or_default());
@@ -141,20 +134,26 @@ impl<T: Float, F: Nary<T, N>, const N: usize> Kernel<T> for Contiguous<'_, T, F,
         let Contiguous { f, xs, y } = self;
         let len = y.len();
         assert!(xs.iter().all(|x| x.len() == len));
-        let whole = len - len % V::LEN;
+        // Plain loops, here and below: a closure around vectors is a function of its own, which the
+        // compiler may decide not to inline into the one that has the instruction set.
+        let mut lanes = [V::zero(); N];
         let mut i = 0;
-        while i < whole {
-            // SAFETY: i + LEN <= len, the length of the operands and of the output.
-            unsafe { f.eval(xs.map(|x| V::load(x.as_ptr().add(i)))).store(y.as_mut_ptr().add(i)) };
+        while i + V::LEN <= len {
+            for k in 0..N {
+                // SAFETY: i + LEN <= len, the length of the operands.
+                lanes[k] = unsafe { V::load(xs[k].as_ptr().add(i)) };
+            }
+            // SAFETY: i + LEN <= len, the length of the output.
+            unsafe { f.eval(lanes).store(y.as_mut_ptr().add(i)) };
             i += V::LEN;
         }
-        let rest = len - whole;
-        if rest > 0 {
-            // SAFETY: `rest` elements, fewer than LEN, are left in the operands and in the output.
-            unsafe {
-                let xs = xs.map(|x| V::load_partial(x.as_ptr().add(whole), rest));
-                f.eval(xs).store_partial(y.as_mut_ptr().add(whole), rest);
+        if i < len {
+            for k in 0..N {
+                // SAFETY: len - i elements, fewer than LEN, are left in the operands.
+                lanes[k] = unsafe { V::load_partial(xs[k].as_ptr().add(i), len - i) };
             }
+            // SAFETY: as many are left in the output.
+            unsafe { f.eval(lanes).store_partial(y.as_mut_ptr().add(i), len - i) };
         }
     }
 }
@@ -179,123 +178,107 @@ impl<T: Float, F: Nary<T, N>, const N: usize> Kernel<T> for Strided<'_, T, F, N>
         for (operand, scratch) in operands.iter().zip(&mut scratches) {
             operand.prepare(y.len(), scratch);
         }
-        axes.blocks(start..start + y.len(), |range| {
-            let mut scratches = scratches.iter_mut();
-            let xs = std::array::from_fn(|k| match scratches.next() {
-                Some(scratch) => operands[k].block(&range, scratch),
-                None => &[],
-            });
+        for range in axes.blocks(start..start + y.len()) {
+            let mut xs: [&[T]; N] = [&[]; N];
+            for ((x, operand), scratch) in xs.iter_mut().zip(&operands).zip(&mut scratches) {
+                *x = operand.block(&range, scratch);
+            }
             let y = &mut y[range.start - start..range.end - start];
             Contiguous { f, xs, y }.run::<V>();
-        });
-    }
-}
-
-/// `y = f(x)` for a scalar function: integers, casts, predicates.
-///
-/// ```
-/// use autodan_kernels::{elementwise::map, view::View};
-/// let mut y = [0i64; 3];
-/// map(View::new(&[1.5f32, -2.5, 3.0], 0, &[3], &[1]), &mut y, |x| x as i64);
-/// assert_eq!(y, [1, -2, 3]);
-/// ```
-///
-/// # Panics
-/// When the lengths differ.
-pub fn map<A: Element, B: Element>(x: View<A>, y: &mut [B], f: impl Fn(A) -> B + Sync) {
-    assert_eq!(x.len(), y.len(), "the output must have the operand's length");
-    if y.is_empty() {
-        return;
-    }
-    let axes = Axes::new(x.shape(), [x.strides()]);
-    chunks(&axes, y, |start, y| {
-        let operand = axes.operand(0, x);
-        let mut scratch = [A::default(); BLOCK];
-        operand.prepare(y.len(), &mut scratch);
-        axes.blocks(start..start + y.len(), |range| {
-            let x = operand.block(&range, &mut scratch);
-            let y = &mut y[range.start - start..range.end - start];
-            y.iter_mut().zip(x).for_each(|(y, &x)| *y = f(x));
-        });
-    });
-}
-
-/// `y = f(a, b)` for a scalar function, the operands broadcast to one shape.
-///
-/// # Panics
-/// When the shapes or lengths differ.
-pub fn zip<A: Element, B: Element, C: Element>(
-    a: View<A>,
-    b: View<B>,
-    y: &mut [C],
-    f: impl Fn(A, B) -> C + Sync,
-) {
-    check_shapes(&a, &b);
-    assert_eq!(a.len(), y.len(), "the output must have the operands' length");
-    if y.is_empty() {
-        return;
-    }
-    let axes = Axes::new(a.shape(), [a.strides(), b.strides()]);
-    chunks(&axes, y, |start, y| {
-        let operands = (axes.operand(0, a), axes.operand(1, b));
-        let mut scratches = ([A::default(); BLOCK], [B::default(); BLOCK]);
-        operands.0.prepare(y.len(), &mut scratches.0);
-        operands.1.prepare(y.len(), &mut scratches.1);
-        axes.blocks(start..start + y.len(), |range| {
-            let a = operands.0.block(&range, &mut scratches.0);
-            let b = operands.1.block(&range, &mut scratches.1);
-            let y = &mut y[range.start - start..range.end - start];
-            y.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = f(a, b));
-        });
-    });
-}
-
-/// `y = f(a, b, c)` for a scalar function, the operands broadcast to one shape: `where`, for one.
-///
-/// # Panics
-/// When the shapes or lengths differ.
-pub fn zip3<A: Element, B: Element, C: Element, D: Element>(
-    a: View<A>,
-    b: View<B>,
-    c: View<C>,
-    y: &mut [D],
-    f: impl Fn(A, B, C) -> D + Sync,
-) {
-    check_shapes(&a, &b);
-    check_shapes(&a, &c);
-    assert_eq!(a.len(), y.len(), "the output must have the operands' length");
-    if y.is_empty() {
-        return;
-    }
-    let axes = Axes::new(a.shape(), [a.strides(), b.strides(), c.strides()]);
-    chunks(&axes, y, |start, y| {
-        let operands = (axes.operand(0, a), axes.operand(1, b), axes.operand(2, c));
-        let mut scratches = ([A::default(); BLOCK], [B::default(); BLOCK], [C::default(); BLOCK]);
-        operands.0.prepare(y.len(), &mut scratches.0);
-        operands.1.prepare(y.len(), &mut scratches.1);
-        operands.2.prepare(y.len(), &mut scratches.2);
-        axes.blocks(start..start + y.len(), |range| {
-            let a = operands.0.block(&range, &mut scratches.0);
-            let b = operands.1.block(&range, &mut scratches.1);
-            let c = operands.2.block(&range, &mut scratches.2);
-            let y = &mut y[range.start - start..range.end - start];
-            y.iter_mut().zip(a).zip(b).zip(c).for_each(|(((y, &a), &b), &c)| *y = f(a, b, c));
-        });
-    });
-}
-
-/// Runs `f(start, chunk)` over the output on all threads, each chunk inside a function compiled for
-/// the active instruction set (the closure inlines into it, so its loop vectorises).
-fn chunks<T: Element, const N: usize>(axes: &Axes<N>, y: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
-    struct Chunk<'a, T, F>(&'a F, usize, &'a mut [T]);
-    impl<T, F: Fn(usize, &mut [T])> Kernel<f32> for Chunk<'_, T, F> {
-        type Output = ();
-        #[inline(always)]
-        fn run<V: Vector<Scalar = f32>>(self) {
-            (self.0)(self.1, self.2);
         }
     }
-    par::for_each_chunk(y, axes.grain(GRAIN), |start, y| f32::dispatch(Chunk(&f, start, y)));
+}
+
+/// The functions of scalars. One macro, as the operands differ in number and in type.
+macro_rules! scalar_functions {
+    ($($(#[$doc:meta])* $name:ident, $n:literal: $($k:literal $x:ident $X:ident),+;)*) => {$(
+        $(#[$doc])*
+        pub fn $name<$($X: Element,)+ Y: Element>(
+            $($x: View<$X>,)+
+            y: &mut [Y],
+            f: impl Fn($($X),+) -> Y + Sync,
+        ) {
+            struct Dense<'a, F, $($X,)+ Y> {
+                f: &'a F,
+                $($x: &'a [$X],)+
+                y: &'a mut [Y],
+            }
+            impl<F: Fn($($X),+) -> Y, $($X: Element,)+ Y: Element> Kernel<f32> for Dense<'_, F, $($X,)+ Y> {
+                type Output = ();
+                #[inline(always)]
+                fn run<V: Vector<Scalar = f32>>(self) {
+                    $(let $x = &self.$x[..self.y.len()];)+
+                    for i in 0..self.y.len() {
+                        self.y[i] = (self.f)($($x[i]),+);
+                    }
+                }
+            }
+
+            struct Strided<'a, F, $($X,)+ Y> {
+                f: &'a F,
+                axes: &'a Axes<$n>,
+                $($x: View<'a, $X>,)+
+                start: usize,
+                y: &'a mut [Y],
+            }
+            impl<F: Fn($($X),+) -> Y, $($X: Element,)+ Y: Element> Kernel<f32> for Strided<'_, F, $($X,)+ Y> {
+                type Output = ();
+                #[inline(always)]
+                fn run<V: Vector<Scalar = f32>>(self) {
+                    let Strided { f, axes, $($x,)+ start, y } = self;
+                    $(
+                        let mut $x = (axes.operand($k, $x), [$X::default(); BLOCK]);
+                        $x.0.prepare(y.len(), &mut $x.1);
+                    )+
+                    for range in axes.blocks(start..start + y.len()) {
+                        $(let $x = $x.0.block(&range, &mut $x.1);)+
+                        let y = &mut y[range.start - start..range.end - start];
+                        Dense { f, $($x,)+ y }.run::<V>();
+                    }
+                }
+            }
+
+            let shape = [$($x.shape()),+];
+            assert!(shape.iter().all(|s| *s == shape[0]), "operands must be broadcast to one shape");
+            let lens = [$($x.len()),+];
+            assert_eq!(lens[0], y.len(), "the output must have the operands' length");
+            if let ($(Some($x),)+) = ($($x.as_slice(),)+) {
+                return par::for_each_chunk(y, GRAIN, |start, y| {
+                    $(let $x = &$x[start..start + y.len()];)+
+                    f32::dispatch(Dense { f: &f, $($x,)+ y });
+                });
+            }
+            let axes = Axes::new(shape[0], [$($x.strides()),+]);
+            par::for_each_chunk(y, axes.grain(GRAIN), |start, y| {
+                f32::dispatch(Strided { f: &f, axes: &axes, $($x,)+ start, y });
+            });
+        }
+    )*};
+}
+
+scalar_functions! {
+    /// `y = f(x)` for a scalar function: integers, casts, predicates.
+    ///
+    /// ```
+    /// use autodan_kernels::{elementwise::map, view::View};
+    /// let mut y = [0i64; 3];
+    /// map(View::new(&[1.5f32, -2.5, 3.0], 0, &[3], &[1]), &mut y, |x| x as i64);
+    /// assert_eq!(y, [1, -2, 3]);
+    /// ```
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    map, 1: 0 x A;
+    /// `y = f(a, b)` for a scalar function, the operands broadcast to one shape.
+    ///
+    /// # Panics
+    /// When the shapes or lengths differ.
+    zip, 2: 0 a A, 1 b B;
+    /// `y = f(a, b, c)` for a scalar function, the operands broadcast to one shape: `where`, for one.
+    ///
+    /// # Panics
+    /// When the shapes or lengths differ.
+    zip3, 3: 0 a A, 1 b B, 2 c C;
 }
 
 #[cfg(test)]

@@ -83,15 +83,8 @@ impl<const N: usize> Axes<N> {
     /// Cuts `range` (which starts at a multiple of the grain) into blocks of at most [`BLOCK`]
     /// elements, each of which consists of whole rows or lies within one.
     #[inline(always)]
-    pub(crate) fn blocks(&self, range: Range<usize>, mut f: impl FnMut(Range<usize>)) {
-        let (inner, block) = (self.inner(), self.block());
-        let mut start = range.start;
-        while start < range.end {
-            let len = if inner < BLOCK { block } else { block.min(inner - start % inner) };
-            let end = (start + len).min(range.end);
-            f(start..end);
-            start = end;
-        }
+    pub(crate) fn blocks(&self, range: Range<usize>) -> Blocks {
+        Blocks { range, inner: self.inner(), block: self.block() }
     }
 
     /// Operand `k`, whose shape and strides these are.
@@ -108,6 +101,29 @@ impl<const N: usize> Axes<N> {
             Access::Gathered
         };
         Operand { data: view.data(), offset: view.offset(), shape, strides, access }
+    }
+}
+
+/// See [`Axes::blocks`].
+pub(crate) struct Blocks {
+    range: Range<usize>,
+    inner: usize,
+    block: usize,
+}
+
+impl Iterator for Blocks {
+    type Item = Range<usize>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Range<usize>> {
+        let Blocks { ref mut range, inner, block } = *self;
+        if range.start >= range.end {
+            return None;
+        }
+        let start = range.start;
+        let len = if inner < BLOCK { block } else { block.min(inner - start % inner) };
+        range.start = (start + len).min(range.end);
+        Some(start..range.start)
     }
 }
 
