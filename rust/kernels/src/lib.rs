@@ -20,6 +20,7 @@ pub mod isa;
 pub mod memory;
 pub mod out;
 pub mod par;
+pub mod reduce;
 pub mod simd;
 #[cfg(test)]
 mod testing;
