@@ -153,16 +153,15 @@ unsafe fn run_avx2<T: Float, V: Vector<Scalar = T>, K: Kernel<T>>(kernel: K) -> 
     kernel.run::<V>()
 }
 
-/// Runs `f` once on every instruction set that this machine has, and restores the active one. The
-/// choice is global, so tests that force it take turns here.
+/// Runs `f` once for each instruction set of this machine. Forcing is global, so tests take turns.
 #[cfg(test)]
-pub(crate) fn on_every_isa(mut f: impl FnMut()) {
+pub(crate) fn on_every_isa(mut f: impl FnMut(Isa)) {
     static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let before = active();
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
-        force(isa);
-        f();
+        assert!(force(isa));
+        f(isa);
     }
     force(before);
 }

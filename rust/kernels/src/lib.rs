@@ -12,8 +12,9 @@
 //!   (autodan-core) validate shapes first and turn bad ones into errors.
 
 pub mod buffer;
-
+pub mod copy;
 pub mod element;
+pub mod elementwise;
 mod fork;
 pub mod gemm;
 pub mod isa;
@@ -21,4 +22,10 @@ pub mod memory;
 pub mod out;
 pub mod par;
 
+pub mod reduce;
 pub mod simd;
+#[cfg(test)]
+mod testing;
+pub mod vecmath;
+pub mod view;
+mod walk;

@@ -91,7 +91,7 @@ fn check_layouts<T: Float>(m: usize, k: usize, n: usize) {
 
 #[test]
 fn small_products_match_naive_sums_in_all_layouts() {
-    on_every_isa(|| {
+    on_every_isa(|_| {
         for m in SIDES {
             for n in SIDES {
                 for k in [0, 1, 3, 8, 17, 33] {
@@ -105,7 +105,7 @@ fn small_products_match_naive_sums_in_all_layouts() {
 
 #[test]
 fn large_products_match_naive_sums_in_all_layouts() {
-    on_every_isa(|| {
+    on_every_isa(|_| {
         for (m, k, n) in [
             (32, KC + 1, 128),
             (14, 2 * KC, 70),
@@ -124,7 +124,7 @@ fn large_products_match_naive_sums_in_all_layouts() {
 
 #[test]
 fn threads_do_not_change_bits() {
-    on_every_isa(|| {
+    on_every_isa(|_| {
         let (m, k, n) = (130, 700, 260);
         let (a, b) = (values::<f32>(m * k, 3), values::<f32>(k * n, 4));
         let run = |threads: usize| {
@@ -144,7 +144,7 @@ fn threads_do_not_change_bits() {
 
 #[test]
 fn a_nan_reaches_its_row_or_column_only() {
-    on_every_isa(|| {
+    on_every_isa(|_| {
         let (m, k, n) = (17, 9, 35);
         for at in 0..m * k {
             let (mut a, b) = (values::<f32>(m * k, 5), values::<f32>(k * n, 6));
@@ -159,7 +159,7 @@ fn a_nan_reaches_its_row_or_column_only() {
 
 #[test]
 fn batches_are_products_one_by_one() {
-    on_every_isa(|| {
+    on_every_isa(|_| {
         for (batch, m, k, n) in
             [(0, 3, 4, 5), (1, 3, 4, 5), (7, 0, 4, 5), (40, 8, 33, 17), (3, 200, 210, 220)]
         {

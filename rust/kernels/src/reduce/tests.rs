@@ -1,0 +1,204 @@
+//! Reductions of all layouts over all sets of axes.
+
+use super::*;
+use crate::element::Float;
+use crate::isa::on_every_isa;
+use crate::testing::{Array, Random, bits, same_at_any_thread_count};
+
+/// For each output element, the reduced elements in logical order.
+fn groups<T: Element>(x: &Array<T>, axes: &[usize]) -> Vec<Vec<T>> {
+    let kept: usize = (0..x.shape.len()).filter(|a| !axes.contains(a)).map(|a| x.shape[a]).product();
+    let mut groups = vec![Vec::new(); kept];
+    for (i, value) in x.to_vec().into_iter().enumerate() {
+        let (mut rest, mut at, mut scale) = (i, 0, 1);
+        for axis in (0..x.shape.len()).rev() {
+            if !axes.contains(&axis) {
+                at += rest % x.shape[axis] * scale;
+                scale *= x.shape[axis];
+            }
+            rest /= x.shape[axis];
+        }
+        groups[at].push(value);
+    }
+    groups
+}
+
+fn random_axes(random: &mut Random, rank: usize) -> Vec<usize> {
+    let mut axes: Vec<usize> = (0..rank).filter(|_| random.below(2) == 0).collect();
+    if random.below(2) == 0 {
+        axes.reverse();
+    }
+    axes
+}
+
+fn float_sums<T: Float>(seed: u64, epsilon: f64) {
+    let mut random = Random(seed);
+    for _ in 0..300 {
+        let shape = random.shape(4);
+        let x = Array::random(&mut random, &shape, true, |r| T::from_f64(r.unit()));
+        let axes = random_axes(&mut random, shape.len());
+        let groups = groups(&x, &axes);
+        let mut y = vec![T::NAN; groups.len()];
+        sum(x.view(), &axes, &mut y).unwrap();
+        for (y, group) in y.iter().zip(&groups) {
+            let exact: f64 = group.iter().map(|x| x.to_f64()).sum();
+            let size: f64 = group.iter().map(|x| x.to_f64().abs()).sum();
+            assert!((y.to_f64() - exact).abs() <= group.len() as f64 * epsilon * size, "{shape:?} {axes:?}");
+        }
+        let mut copied = vec![T::NAN; groups.len()];
+        let dense = x.to_vec();
+        let strides = crate::testing::row_major(&shape);
+        sum(View::new(&dense, 0, &shape, &strides), &axes, &mut copied).unwrap();
+        assert_eq!(bits(&y), bits(&copied), "a view's sum has the bits of its copy's");
+        if groups.iter().all(|group| !group.is_empty()) {
+            max(x.view(), &axes, &mut y).unwrap();
+            let mut low = vec![T::NAN; y.len()];
+            min(x.view(), &axes, &mut low).unwrap();
+            for (i, group) in groups.iter().enumerate() {
+                assert_eq!(y[i], group.iter().copied().fold(T::LOWEST, T::maximum));
+                assert_eq!(low[i], group.iter().copied().fold(T::HIGHEST, T::minimum));
+            }
+        }
+    }
+}
+
+#[test]
+fn float_reductions_of_all_layouts() {
+    on_every_isa(|_| {
+        float_sums::<f32>(1, 6e-8);
+        float_sums::<f64>(2, 1.2e-16);
+    });
+}
+
+#[test]
+fn integer_and_truth_reductions_are_exact() {
+    let mut random = Random(3);
+    for _ in 0..300 {
+        let shape = random.shape(4);
+        let x = Array::random(&mut random, &shape, true, |r| r.next() as i32 % 100);
+        let axes = random_axes(&mut random, shape.len());
+        let want = groups(&x, &axes);
+        let mut y = vec![-1; want.len()];
+        sum(x.view(), &axes, &mut y).unwrap();
+        assert!(y.iter().zip(&want).all(|(y, group)| *y == group.iter().sum::<i32>()), "{shape:?} {axes:?}");
+        prod(x.view(), &axes, &mut y).unwrap();
+        let product = |group: &[i32]| group.iter().fold(1i32, |a, &b| a.wrapping_mul(b));
+        assert!(y.iter().zip(&want).all(|(y, group)| *y == product(group)));
+
+        let x = Array::random(&mut random, &shape, true, |r| Bool::from(r.below(3) == 0));
+        let want = groups(&x, &axes);
+        let mut y = vec![Bool::FALSE; want.len()];
+        any(x.view(), &axes, &mut y).unwrap();
+        assert!(y.iter().zip(&want).all(|(y, group)| y.get() == group.iter().any(|x| x.get())));
+        all(x.view(), &axes, &mut y).unwrap();
+        assert!(y.iter().zip(&want).all(|(y, group)| y.get() == group.iter().all(|x| x.get())));
+    }
+}
+
+#[test]
+fn positions_of_extremes() {
+    let mut random = Random(4);
+    for round in 0..400 {
+        let mut shape = random.shape(3);
+        shape.insert(random.below(shape.len() + 1), [1, 2, 7, 33, 70][round % 5]);
+        let axis = shape.iter().position(|&n| n == [1, 2, 7, 33, 70][round % 5]).unwrap();
+        let x = Array::random(&mut random, &shape, true, |r| match r.below(40) {
+            0 => f32::NAN,
+            1 => f32::NEG_INFINITY,
+            _ => r.below(9) as f32,
+        });
+        let groups = groups(&x, &[axis]);
+        let mut y = vec![-1; groups.len()];
+        let mut low = y.clone();
+        argmax(x.view(), axis, &mut y).unwrap();
+        argmin(x.view(), axis, &mut low).unwrap();
+        for (i, group) in groups.iter().enumerate() {
+            let first = |value: f32| group.iter().position(|&x| x == value || (x.is_nan() && value.is_nan()));
+            let most = group.iter().copied().fold(f32::LOWEST, Number::maximum);
+            let least = group.iter().copied().fold(f32::HIGHEST, Number::minimum);
+            assert_eq!(Some(y[i] as usize), first(Number::maximum(most, group[0])), "{group:?}");
+            assert_eq!(Some(low[i] as usize), first(Number::minimum(least, group[0])), "{group:?}");
+        }
+    }
+}
+
+#[test]
+fn nan_is_seen_in_every_position() {
+    on_every_isa(|_| {
+        for n in [1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 65, 100] {
+            for at in 0..n {
+                let mut x = vec![1.0f32; n];
+                x[at] = f32::NAN;
+                for (shape, axis) in [([1, n], 1), ([n, 1], 0)] {
+                    let strides = crate::testing::row_major(&shape);
+                    let view = View::new(&x, 0, &shape, &strides);
+                    let mut y = [0.0];
+                    for f in [sum::<f32>, max, min] {
+                        f(view, &[axis], &mut y).unwrap();
+                        assert!(y[0].is_nan());
+                    }
+                }
+                // Down the columns, only the NaN's own column has it.
+                let wide: Vec<f32> =
+                    (0..3).flat_map(|r| if r == 1 { x.clone() } else { vec![2.0; n] }).collect();
+                let mut y = vec![0.0; n];
+                for f in [sum::<f32>, max, min] {
+                    f(View::new(&wide, 0, &[3, n], &[n as isize, 1]), &[0], &mut y).unwrap();
+                    assert!((0..n).all(|i| y[i].is_nan() == (i == at)));
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn large_sums_are_accurate_and_independent_of_threads() {
+    let mut random = Random(5);
+    let x: Vec<f32> = random.floats(3_000_000, 1.0);
+    for (shape, axes) in [
+        (vec![3_000_000], vec![0]),
+        (vec![300_000, 10], vec![0]),
+        (vec![93_750, 32], vec![0]),
+        (vec![3, 1_000_000], vec![1]),
+        (vec![1000, 3000], vec![0]),
+        (vec![1000, 3000], vec![1]),
+        (vec![10, 30_000, 10], vec![0, 2]),
+        (vec![10, 3000, 100], vec![1]),
+        (vec![2, 1_500_000], vec![0]),
+    ] {
+        let strides = crate::testing::row_major(&shape);
+        let array = Array { data: x.clone(), offset: 0, shape: shape.clone(), strides: strides.clone() };
+        let groups = groups(&array, &axes);
+        let y = same_at_any_thread_count(|| {
+            let mut y = vec![f32::NAN; groups.len()];
+            sum(View::new(&x, 0, &shape, &strides), &axes, &mut y).unwrap();
+            y
+        });
+        for (y, group) in y.iter().zip(&groups) {
+            let exact: f64 = group.iter().map(|&x| f64::from(x)).sum();
+            let size: f64 = group.iter().map(|&x| f64::from(x.abs())).sum();
+            let error = (f64::from(*y) - exact).abs();
+            // Far below the worst case: 60 roundings of the running sums, not n.
+            assert!(error <= 60.0 * 6e-8 * size, "{shape:?} {axes:?}: {error:e} of {size}");
+        }
+    }
+}
+
+#[test]
+fn reducing_nothing() {
+    let empty: [f32; 0] = [];
+    let mut y = [5.0f32; 3];
+    sum(View::new(&empty, 0, &[3, 0], &[0, 1]), &[1], &mut y).unwrap();
+    assert_eq!(y, [0.0; 3]);
+    prod(View::new(&empty, 0, &[3, 0], &[0, 1]), &[1], &mut y).unwrap();
+    assert_eq!(y, [1.0; 3]);
+    max(View::new(&empty, 0, &[0, 3], &[3, 1]), &[1], &mut []).unwrap();
+    let mut position = [];
+    argmax(View::new(&empty, 0, &[0, 3], &[3, 1]), 1, &mut position).unwrap();
+    assert!(
+        std::panic::catch_unwind(|| max(View::new(&[0.0f32; 0], 0, &[0], &[1]), &[0], &mut [0.0])).is_err()
+    );
+    let mut one = [0.0f32];
+    sum(View::new(&[7.0f32], 0, &[], &[]), &[], &mut one).unwrap();
+    assert_eq!(one, [7.0]);
+}
