@@ -68,6 +68,11 @@ impl Tensor {
         })
     }
 
+    /// The elements of `storage` that `layout`, made with [`Layout::from_parts`] for it, names.
+    pub fn from_storage(storage: Storage, layout: Layout) -> Tensor {
+        Tensor { storage, layout, edge: None }
+    }
+
     /// The tensor of these parts.
     pub(crate) fn new(storage: Storage, layout: Layout, edge: Option<Edge>) -> Tensor {
         Tensor { storage, layout, edge }

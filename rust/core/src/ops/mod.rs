@@ -18,6 +18,7 @@ pub mod reduce;
 pub mod softmax;
 pub mod unary;
 pub mod view;
+pub mod write;
 
 pub use binary::{
     add, arctan2, divide, floor_divide, maximum, minimum, modulo, multiply, power, sigmoid_cross_entropy, subtract,

@@ -1,0 +1,138 @@
+//! Recording, gradients and optimizer steps.
+
+use autodan_core::optim::{self, AdamOptions};
+use autodan_core::{Tensor, autograd};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::convert::{self, Arg};
+use crate::enter::{elements, enter};
+use crate::error::to_python;
+use crate::ops::{Output, run};
+use crate::tensor::PyTensor;
+use crate::variable::variables;
+
+/// Adds these functions to the module.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_functions!(module, [is_grad_enabled, set_grad_enabled, grad, sgd_update, adam_update, global_norm]);
+    Ok(())
+}
+
+/// Whether ops on this thread are recorded for differentiation.
+#[pyfunction]
+fn is_grad_enabled() -> bool {
+    autograd::is_recording()
+}
+
+/// Turns recording on this thread on or off; returns what it was.
+#[pyfunction]
+fn set_grad_enabled(flag: bool) -> bool {
+    autograd::set_recording(flag)
+}
+
+/// The gradients of the (sum of the) outputs with respect to each input; None for inputs on which no output depends.
+#[pyfunction]
+#[pyo3(signature = (outputs, inputs, grad_outputs=None, retain_graph=false, create_graph=false))]
+fn grad(
+    py: Python<'_>,
+    outputs: &Bound<'_, PyAny>,
+    inputs: Vec<Bound<'_, PyAny>>,
+    grad_outputs: Option<&Bound<'_, PyAny>>,
+    retain_graph: bool,
+    create_graph: bool,
+) -> PyResult<Vec<Option<PyTensor>>> {
+    let outputs = one_or_many(outputs)?;
+    let inputs = inputs.iter().map(convert::tensor).collect::<PyResult<Vec<_>>>()?;
+    let gradients = match grad_outputs {
+        None => None,
+        Some(object) if object.is_instance_of::<PyTensor>() => Some(vec![Some(convert::tensor(object)?)]),
+        Some(object) => {
+            let items = object.try_iter()?.map(|item| {
+                let item = item?;
+                if item.is_none() { Ok(None) } else { convert::tensor(&item).map(Some) }
+            });
+            Some(items.collect::<PyResult<Vec<_>>>()?)
+        }
+    };
+    if let Some(gradients) = &gradients
+        && gradients.len() != outputs.len()
+    {
+        let message = format!("grad: {} outputs but {} grad_outputs", outputs.len(), gradients.len());
+        return Err(PyValueError::new_err(message));
+    }
+    let options = autograd::Options { retain_graph, create_graph };
+    let work = if outputs.is_empty() { 0 } else { usize::MAX };
+    enter(py, work, || autograd::grad(&outputs, &inputs, gradients.as_deref(), options))
+        .map(|gradients| gradients.into_iter().map(|gradient| gradient.map(PyTensor::new)).collect())
+}
+
+/// A tensor, or the tensors of a list.
+fn one_or_many(object: &Bound<'_, PyAny>) -> PyResult<Vec<Tensor>> {
+    if object.is_instance_of::<PyTensor>() {
+        return Ok(vec![convert::tensor(object)?]);
+    }
+    object.try_iter()?.map(|item| convert::tensor(&item?)).collect()
+}
+
+/// The gradients in their variables' dtypes.
+fn matched(variables: &[autodan_core::Variable], gradients: Vec<Arg>) -> PyResult<Vec<Tensor>> {
+    if variables.len() != gradients.len() {
+        let message = format!("{} variables but {} gradients", variables.len(), gradients.len());
+        return Err(PyValueError::new_err(message));
+    }
+    let pairs = variables.iter().zip(&gradients);
+    pairs.map(|(variable, gradient)| optim::match_dtype(&gradient.0, variable).map_err(to_python)).collect()
+}
+
+/// One step of stochastic gradient descent on all variables, in place: `v = momentum * v - learning_rate * g; p += v`.
+#[pyfunction]
+#[pyo3(signature = (variables, grads, velocities, learning_rate, momentum=0.0, nesterov=false))]
+fn sgd_update(
+    py: Python<'_>,
+    variables: Vec<Bound<'_, PyAny>>,
+    grads: Vec<Arg>,
+    velocities: Option<Vec<Bound<'_, PyAny>>>,
+    learning_rate: f64,
+    momentum: f64,
+    nesterov: bool,
+) -> PyResult<()> {
+    let variables = self::variables(&variables)?;
+    let velocities = velocities.as_deref().map(self::variables).transpose()?;
+    let gradients = matched(&variables, grads)?;
+    enter(py, elements(&gradients.iter().collect::<Vec<_>>()), || {
+        optim::sgd(&variables, &gradients, velocities.as_deref(), learning_rate, momentum, nesterov)
+    })
+}
+
+/// One step of Adam on all variables, in place, in Keras's form; `step` counts from 1.
+#[pyfunction]
+fn adam_update(
+    py: Python<'_>,
+    variables: Vec<Bound<'_, PyAny>>,
+    grads: Vec<Arg>,
+    ms: Vec<Bound<'_, PyAny>>,
+    vs: Vec<Bound<'_, PyAny>>,
+    learning_rate: f64,
+    beta_1: f64,
+    beta_2: f64,
+    epsilon: f64,
+    step: u64,
+) -> PyResult<()> {
+    let variables = self::variables(&variables)?;
+    let (m, v) = (self::variables(&ms)?, self::variables(&vs)?);
+    let gradients = matched(&variables, grads)?;
+    let options = AdamOptions { learning_rate, beta_1, beta_2, epsilon, step };
+    enter(py, elements(&gradients.iter().collect::<Vec<_>>()), || {
+        optim::adam(&variables, &gradients, &m, &v, options)
+    })
+}
+
+/// The Euclidean norm of all elements of all tensors, as a tensor of no dimensions.
+#[pyfunction]
+fn global_norm(py: Python<'_>, tensors: Vec<Arg>) -> Output {
+    let tensors: Vec<Tensor> = tensors.into_iter().map(|tensor| tensor.0).collect();
+    let dtype = tensors.iter().map(Tensor::dtype).max().unwrap_or(autodan_core::DType::Float32);
+    run(py, elements(&tensors.iter().collect::<Vec<_>>()), || {
+        Tensor::full(&[], optim::global_norm(&tensors)?, dtype)
+    })
+}

@@ -1,0 +1,405 @@
+//! From Python's values to the engine's, and back.
+
+use std::ptr::NonNull;
+
+use autodan_core::layout::{Layout, Shape, Strides};
+use autodan_core::storage::{Storage, Stored};
+use autodan_core::{DType, Tensor, ops};
+use autodan_kernels::buffer::Buffer;
+use autodan_kernels::element::Bool;
+use pyo3::buffer::{Element as BufferElement, PyBuffer};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyFloat, PyInt, PyString, PyTuple, PyType};
+
+use crate::error::to_python;
+use crate::tensor::PyTensor;
+
+/// `numpy`, imported once.
+pub(crate) fn numpy(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static NUMPY: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    Ok(NUMPY.get_or_try_init(py, || PyModule::import(py, "numpy").map(Bound::unbind))?.bind(py))
+}
+
+fn numpy_type<'py>(py: Python<'py>, name: &'static str, cell: &'static PyOnceLock<Py<PyType>>) -> PyResult<&'py Bound<'py, PyType>> {
+    cell.import(py, "numpy", name)
+}
+
+fn is_ndarray(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static NDARRAY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    object.is_instance(numpy_type(object.py(), "ndarray", &NDARRAY)?)
+}
+
+fn is_numpy_scalar(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static GENERIC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    object.is_instance(numpy_type(object.py(), "generic", &GENERIC)?)
+}
+
+/// An operand: a tensor, or a scalar that takes the dtype of what it meets.
+pub(crate) enum Operand {
+    Tensor(Tensor),
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+}
+
+impl Operand {
+    /// The operand that a Python object means.
+    pub(crate) fn from_python(object: &Bound<'_, PyAny>) -> PyResult<Operand> {
+        if let Ok(tensor) = object.cast::<PyTensor>() {
+            return Ok(Operand::Tensor(tensor.get().tensor()));
+        }
+        if let Ok(value) = object.cast::<PyFloat>() {
+            return Ok(Operand::Float(value.value()));
+        }
+        if let Ok(value) = object.cast::<PyBool>() {
+            return Ok(Operand::Bool(value.is_true()));
+        }
+        if object.is_instance_of::<PyInt>() {
+            return Ok(Operand::Int(integer(object)?));
+        }
+        if is_numpy_scalar(object)? {
+            let item = object.call_method0("item")?;
+            if item.is_instance_of::<PyFloat>() || item.is_instance_of::<PyInt>() {
+                return Operand::from_python(&item);
+            }
+        }
+        array(object).map(Operand::Tensor)
+    }
+
+    /// The dtype, and whether it is only a preference.
+    fn dtype(&self) -> (DType, bool) {
+        match self {
+            Operand::Tensor(tensor) => (tensor.dtype(), false),
+            Operand::Bool(_) => (DType::Bool, true),
+            Operand::Int(_) => (DType::Int64, true),
+            Operand::Float(_) => (DType::Float32, true),
+        }
+    }
+
+    /// As a tensor next to something of `other` dtype.
+    fn meet(self, other: DType) -> PyResult<Tensor> {
+        let scalar = match self {
+            Operand::Tensor(tensor) => return Ok(tensor),
+            Operand::Bool(value) => Tensor::full(&[], f64::from(u8::from(value)), DType::Bool),
+            Operand::Int(value) if other.is_float() => Tensor::full(&[], value as f64, other),
+            Operand::Int(value) => {
+                let dtype = if other == DType::Bool { DType::Int64 } else { other };
+                let fits = match dtype {
+                    DType::UInt8 => u8::try_from(value).is_ok(),
+                    DType::Int32 => i32::try_from(value).is_ok(),
+                    _ => true,
+                };
+                if !fits {
+                    let message = format!("{value} does not fit the tensor's dtype {dtype}; convert the tensor with astype()");
+                    return Err(PyOverflowError::new_err(message));
+                }
+                Tensor::scalar(value).and_then(|scalar| ops::cast(&scalar, dtype))
+            }
+            Operand::Float(value) => Tensor::full(&[], value, other.to_float()),
+        };
+        scalar.map_err(to_python)
+    }
+
+    /// As a tensor of its own: floats are float32, integers int64.
+    pub(crate) fn into_tensor(self) -> PyResult<Tensor> {
+        let (dtype, _) = self.dtype();
+        self.meet(dtype)
+    }
+}
+
+fn integer(object: &Bound<'_, PyAny>) -> PyResult<i64> {
+    object.extract().map_err(|_| PyOverflowError::new_err(format!("{object} does not fit 64 bits")))
+}
+
+/// Two operands as tensors, scalars in the dtype of the other.
+pub(crate) fn pair(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<(Tensor, Tensor)> {
+    let (a, b) = (Operand::from_python(a)?, Operand::from_python(b)?);
+    let ((a_dtype, a_weak), (b_dtype, b_weak)) = (a.dtype(), b.dtype());
+    match (a_weak, b_weak) {
+        (true, false) => Ok((a.meet(b_dtype)?, b.meet(b_dtype)?)),
+        (false, true) => Ok((a.meet(a_dtype)?, b.meet(a_dtype)?)),
+        _ => Ok((a.into_tensor()?, b.into_tensor()?)),
+    }
+}
+
+/// A tensor argument of a function: anything that can be made one.
+pub(crate) struct Arg(pub(crate) Tensor);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Arg {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Arg> {
+        tensor(&object).map(Arg)
+    }
+}
+
+/// The tensor that an object means.
+pub(crate) fn tensor(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    Operand::from_python(object)?.into_tensor()
+}
+
+/// The tensor of an array or nested list, its elements copied.
+fn array(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    let py = object.py();
+    let is_array = is_ndarray(object)?;
+    let array = if is_array {
+        object.clone()
+    } else {
+        let described = |error: PyErr| {
+            let kind = object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+            let message = format!("cannot make a tensor of {kind}: {}", error.value(py));
+            if error.is_instance_of::<PyValueError>(py) { PyValueError::new_err(message) } else { PyTypeError::new_err(message) }
+        };
+        numpy(py)?.call_method1("asarray", (object,)).map_err(described)?
+    };
+    let dtype = array.getattr("dtype")?;
+    let (kind, size): (String, usize) = (dtype.getattr("kind")?.extract()?, dtype.getattr("itemsize")?.extract()?);
+    // Python's floats are float32 here.
+    let target = match (kind.as_str(), size) {
+        ("f", 8) if !is_array && !holds_doubles(object) => "float32",
+        ("f", 4) => "float32",
+        ("f", 8) => "float64",
+        ("f", 2) => "float32",
+        ("i", 8) | ("u", 4) => "int64",
+        ("i", 4) | ("i", 1 | 2) | ("u", 2) => "int32",
+        ("u", 1) => "uint8",
+        ("b", 1) => "bool",
+        _ => {
+            let message = format!(
+                "cannot make a tensor of {dtype}: supported are bool, uint8, int32, int64, float32 and float64; \
+                 convert with astype()"
+            );
+            return Err(PyTypeError::new_err(message));
+        }
+    };
+    let native: bool = dtype.getattr("isnative")?.extract()?;
+    let name: String = dtype.getattr("name")?.extract()?;
+    let array = if native && name == target { array } else { array.call_method1("astype", (target,))? };
+    copy_array(&array, target)
+}
+
+/// Whether a list has NumPy's doubles in it: those keep their dtype, Python's floats do not.
+fn holds_doubles(object: &Bound<'_, PyAny>) -> bool {
+    let Ok(mut item) = object.get_item(0) else { return object.hasattr("__array__").unwrap_or(false) };
+    for _ in 0..32 {
+        if item.is_instance_of::<PyFloat>() {
+            return is_numpy_scalar(&item).unwrap_or(false);
+        }
+        if item.hasattr("dtype").unwrap_or(false) {
+            return true;
+        }
+        match item.get_item(0) {
+            Ok(inner) => item = inner,
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+fn copy_array(array: &Bound<'_, PyAny>, dtype: &str) -> PyResult<Tensor> {
+    fn copy<T: Stored + BufferElement>(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+        let buffer = PyBuffer::<T>::get(array)?;
+        let shape: Shape = buffer.shape().iter().copied().collect();
+        let mut elements = Buffer::<T>::new(buffer.item_count()).map_err(|error| to_python(error.into()))?;
+        if !elements.is_empty() {
+            buffer.copy_to_slice(array.py(), &mut elements)?;
+        }
+        Tensor::from_buffer(elements, &shape).map_err(to_python)
+    }
+    match dtype {
+        "float32" => copy::<f32>(array),
+        "float64" => copy::<f64>(array),
+        "int32" => copy::<i32>(array),
+        "int64" => copy::<i64>(array),
+        "uint8" => copy::<u8>(array),
+        _ => {
+            let bytes = copy::<u8>(&array.call_method1("view", ("uint8",))?)?;
+            ops::cast(&bytes, DType::Bool).map_err(to_python)
+        }
+    }
+}
+
+/// The tensor of an array's own memory, not copied; `None` when its dtype or layout forbids that.
+pub(crate) fn borrow(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
+    fn view<T: Stored + BufferElement>(array: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
+        let buffer = PyBuffer::<T>::get(array)?;
+        let size = size_of::<T>() as isize;
+        let shape: Shape = buffer.shape().iter().copied().collect();
+        if buffer.item_count() == 0 || buffer.strides().iter().any(|stride| stride % size != 0) {
+            return Ok(None);
+        }
+        let strides: Strides = buffer.strides().iter().map(|stride| stride / size).collect();
+        // The lowest address lies before the first element where strides are negative.
+        let reach = |negative: bool| -> usize {
+            shape
+                .iter()
+                .zip(&strides)
+                .filter(|&(_, stride)| (*stride < 0) == negative)
+                .map(|(&side, stride)| (side - 1) * stride.unsigned_abs())
+                .sum()
+        };
+        let (before, after) = (reach(true), reach(false));
+        let len = before + after + 1;
+        let Some(first) = NonNull::new(buffer.buf_ptr().cast::<T>()) else { return Ok(None) };
+        if !first.is_aligned() {
+            return Ok(None);
+        }
+        // SAFETY: by the buffer protocol every index within the shape is readable while the buffer is
+        // held, so the memory from `before` elements ahead of the first to `after` behind it is; the
+        // keeper is the held buffer itself, and the pointer is aligned.
+        let elements = unsafe { Buffer::borrow(first.sub(before), len, Box::new(buffer)) };
+        let layout = Layout::from_parts(shape, strides, before, len);
+        Ok(layout.map(|layout| Tensor::from_storage(T::wrap(elements.into()), layout)))
+    }
+    if !is_ndarray(object)? {
+        return Ok(None);
+    }
+    let dtype = object.getattr("dtype")?;
+    if !dtype.getattr("isnative")?.extract::<bool>()? {
+        return Ok(None);
+    }
+    match dtype.getattr("name")?.extract::<String>()?.as_str() {
+        "float32" => view::<f32>(object),
+        "float64" => view::<f64>(object),
+        "int32" => view::<i32>(object),
+        "int64" => view::<i64>(object),
+        "uint8" => view::<u8>(object),
+        _ => Ok(None),
+    }
+}
+
+/// A dtype argument: a name, a NumPy dtype or scalar type, or Python's `float`, `int`, `bool`.
+#[derive(Clone, Copy)]
+pub(crate) struct DTypeArg(pub(crate) DType);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for DTypeArg {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<DTypeArg> {
+        let py = object.py();
+        let name = if let Ok(name) = object.cast::<PyString>() {
+            name.to_string()
+        } else if object.is(&py.get_type::<PyFloat>()) {
+            "float32".to_owned()
+        } else if object.is(&py.get_type::<PyInt>()) {
+            "int64".to_owned()
+        } else {
+            let dtype = numpy(py)?.call_method1("dtype", (&*object,)).map_err(|_| unknown_dtype(&object))?;
+            dtype.getattr("name")?.extract()?
+        };
+        let name = match name.as_str() {
+            "float" => "float32",
+            "int" => "int64",
+            "double" => "float64",
+            name => name,
+        };
+        DType::from_name(name).map(DTypeArg).ok_or_else(|| unknown_dtype(&object))
+    }
+}
+
+fn unknown_dtype(object: &Bound<'_, PyAny>) -> PyErr {
+    let names: Vec<&str> = DType::ALL.iter().map(|dtype| dtype.name()).collect();
+    let shown = object.repr().map_or_else(|_| "this".to_owned(), |text| text.to_string());
+    PyTypeError::new_err(format!("{shown} is not a supported dtype; those are {}", names.join(", ")))
+}
+
+/// The name of a dtype as a Python string, made once.
+pub(crate) fn dtype_name(py: Python<'_>, dtype: DType) -> Bound<'_, PyString> {
+    PyString::intern(py, dtype.name())
+}
+
+/// A shape argument: an integer or a sequence of them, none negative.
+pub(crate) struct ShapeArg(pub(crate) Shape);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for ShapeArg {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<ShapeArg> {
+        let Signed(sides) = object.extract()?;
+        sides
+            .iter()
+            .map(|&side| {
+                usize::try_from(side).map_err(|_| {
+                    PyValueError::new_err(format!("shape {sides:?} has a negative side"))
+                })
+            })
+            .collect::<PyResult<_>>()
+            .map(ShapeArg)
+    }
+}
+
+/// An integer or a sequence of integers.
+pub(crate) struct Signed(pub(crate) Vec<i64>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Signed {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Signed> {
+        let index = |item: &Bound<'_, PyAny>| -> PyResult<i64> {
+            let number = item.call_method0("__index__").map_err(|_| {
+                let shown = item.repr().map_or_else(|_| "this".to_owned(), |text| text.to_string());
+                PyTypeError::new_err(format!("expected an integer or a sequence of integers, got {shown}"))
+            })?;
+            number.extract().map_err(|_| PyValueError::new_err(format!("{number} exceeds the address space")))
+        };
+        if let Ok(items) = object.cast::<PyTuple>() {
+            return items.iter().map(|item| index(&item)).collect::<PyResult<_>>().map(Signed);
+        }
+        if object.hasattr("__index__")? && !is_ndarray(&object)? {
+            return Ok(Signed(vec![index(&object)?]));
+        }
+        let items = object.try_iter().map_err(|_| {
+            let shown = object.repr().map_or_else(|_| "this".to_owned(), |text| text.to_string());
+            PyTypeError::new_err(format!("expected an integer or a sequence of integers, got {shown}"))
+        })?;
+        items.map(|item| index(&item?)).collect::<PyResult<_>>().map(Signed)
+    }
+}
+
+/// An `axis` argument that is given: an integer or a sequence of them.
+pub(crate) struct Axes(pub(crate) Vec<isize>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Axes {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Axes> {
+        let Signed(axes) = object.extract()?;
+        Ok(Axes(axes.into_iter().map(|axis| axis as isize).collect()))
+    }
+}
+
+/// The axes of an optional argument.
+pub(crate) fn axes(argument: &Option<Axes>) -> Option<&[isize]> {
+    argument.as_ref().map(|Axes(axes)| &axes[..])
+}
+
+/// The scalar or nested list of a tensor's elements.
+pub(crate) fn item(py: Python<'_>, tensor: &Tensor) -> PyResult<Py<PyAny>> {
+    let value = tensor.item().map_err(to_python)?;
+    Ok(match tensor.dtype() {
+        DType::Bool => PyBool::new(py, value != 0.0).to_owned().into_any().unbind(),
+        DType::Int64 => {
+            let exact = tensor.to_vec::<i64>().map_err(to_python)?;
+            exact.first().copied().unwrap_or_default().into_pyobject(py)?.into_any().unbind()
+        }
+        dtype if dtype.is_integer() => (value as i64).into_pyobject(py)?.into_any().unbind(),
+        _ => value.into_pyobject(py)?.into_any().unbind(),
+    })
+}
+
+/// The format of an element in the buffer protocol.
+pub(crate) fn buffer_format(storage: &Storage) -> &'static std::ffi::CStr {
+    match storage.dtype() {
+        DType::Bool => c"?",
+        DType::UInt8 => c"B",
+        DType::Int32 => c"i",
+        DType::Int64 => c"q",
+        DType::Float32 => c"f",
+        DType::Float64 => c"d",
+    }
+}
+
+/// That [`Bool`] is one byte is what its buffer format says.
+const _: () = assert!(size_of::<Bool>() == 1);

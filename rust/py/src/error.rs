@@ -1,0 +1,26 @@
+//! From the engine's errors to Python's exceptions.
+
+use autodan_core::Error;
+use pyo3::PyErr;
+use pyo3::exceptions::{PyIndexError, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
+
+pyo3::create_exception!(
+    autodan,
+    InternalError,
+    PyRuntimeError,
+    "A broken promise inside autodan: always a bug, never the caller's fault. Please report it."
+);
+
+/// The exception of an error. The match has no wildcard: a new variant does not compile until it
+/// has an exception.
+pub(crate) fn to_python(error: Error) -> PyErr {
+    let message = error.to_string();
+    match error {
+        Error::Shape { .. } | Error::Value { .. } => PyValueError::new_err(message),
+        Error::DType { .. } => PyTypeError::new_err(message),
+        Error::Index { .. } => PyIndexError::new_err(message),
+        Error::Memory(_) => PyMemoryError::new_err(message),
+        Error::Gradient(_) => PyRuntimeError::new_err(message),
+        Error::Internal(_) => InternalError::new_err(message),
+    }
+}

@@ -1,0 +1,36 @@
+//! The Python module `autodan._core`: registration only.
+
+/// Adds `#[pyfunction]`s to a module.
+macro_rules! add_functions {
+    ($module:expr, [$($function:ident),* $(,)?]) => {
+        $($module.add_function(wrap_pyfunction!($function, $module)?)?;)*
+    };
+}
+
+mod autograd;
+mod convert;
+mod enter;
+mod error;
+mod index;
+mod interop;
+mod machine;
+mod nn;
+mod ops;
+mod random;
+mod tensor;
+mod variable;
+
+use pyo3::prelude::*;
+
+/// The compiled core of autodan; its public names are re-exported by the package.
+#[pymodule(gil_used = true)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<tensor::PyTensor>()?;
+    module.add_class::<variable::PyVariable>()?;
+    module.add("InternalError", module.py().get_type::<error::InternalError>())?;
+    ops::register(module)?;
+    nn::register(module)?;
+    random::register(module)?;
+    autograd::register(module)?;
+    machine::register(module)
+}

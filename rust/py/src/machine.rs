@@ -1,0 +1,87 @@
+//! What the engine runs on: threads, instruction sets, memory.
+
+use autodan_kernels::{buffer, isa, memory, par};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+/// Adds these functions to the module.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_functions!(
+        module,
+        [num_threads, set_num_threads, isa, available_isas, set_isa, build_info, memory_info, set_poison]
+    );
+    Ok(())
+}
+
+/// The number of threads that kernels use.
+#[pyfunction]
+fn num_threads() -> usize {
+    par::threads()
+}
+
+/// Sets the number of threads that kernels use.
+#[pyfunction]
+fn set_num_threads(n: usize) -> PyResult<()> {
+    if !(1..=par::MAX_THREADS).contains(&n) {
+        return Err(PyValueError::new_err(format!("the number of threads, {n}, must be between 1 and {}", par::MAX_THREADS)));
+    }
+    par::set_threads(n);
+    Ok(())
+}
+
+/// The name of the instruction set in use.
+#[pyfunction(name = "isa")]
+fn isa() -> &'static str {
+    isa::active().name()
+}
+
+/// The names of the instruction sets that this machine has.
+#[pyfunction]
+fn available_isas() -> Vec<&'static str> {
+    isa::Isa::ALL.into_iter().filter(|isa| isa.is_available()).map(isa::Isa::name).collect()
+}
+
+/// Makes kernels use the named instruction set from now on.
+#[pyfunction]
+fn set_isa(name: &str) -> PyResult<()> {
+    match isa::Isa::from_name(name) {
+        Some(isa) if isa::force(isa) => Ok(()),
+        _ => Err(PyValueError::new_err(format!(
+            "instruction set '{name}' is not available here; those that are: {}",
+            available_isas().join(", ")
+        ))),
+    }
+}
+
+/// Version and build of the compiled core.
+#[pyfunction]
+fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let info = PyDict::new(py);
+    info.set_item("version", env!("CARGO_PKG_VERSION"))?;
+    info.set_item("target", format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS))?;
+    info.set_item("debug_assertions", cfg!(debug_assertions))?;
+    Ok(info)
+}
+
+/// Bytes of memory: the machine's total and available, the control group's limit and use (None without one), and what the
+/// engine holds in tensors and keeps for reuse.
+#[pyfunction]
+fn memory_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let (live, cached) = buffer::usage();
+    let cgroup = memory::cgroup();
+    let info = PyDict::new(py);
+    info.set_item("total", memory::total())?;
+    info.set_item("available", memory::available())?;
+    info.set_item("cgroup_limit", cgroup.map(|(limit, _)| limit))?;
+    info.set_item("cgroup_used", cgroup.map(|(_, used)| used))?;
+    info.set_item("tensors", live)?;
+    info.set_item("cached", cached)?;
+    Ok(info)
+}
+
+/// Whether new memory is filled with NaN, so that an element which a kernel forgot shows up (for tests).
+#[pyfunction]
+fn set_poison(flag: bool) {
+    buffer::set_poison(flag);
+}

@@ -1,0 +1,163 @@
+//! The functions of neural networks: convolution, pooling, normalisation, losses.
+
+use autodan_core::ops;
+use autodan_core::ops::conv::Padding;
+use autodan_core::ops::random::Key;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::convert::{Arg, Signed};
+use crate::enter::enter;
+use crate::ops::{Output, run};
+use crate::tensor::PyTensor;
+
+/// Adds these functions to the module.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    add_functions!(module, [conv2d, max_pool2d, average_pool2d, softmax, log_softmax, sparse_softmax_cross_entropy, softmax_cross_entropy, batch_norm, dropout]);
+    Ok(())
+}
+
+/// A pair of positive integers, or one for both.
+struct Two([usize; 2]);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Two {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Two> {
+        let Signed(values) = object.extract()?;
+        let values = match values[..] {
+            [both] => [both, both],
+            [first, second] => [first, second],
+            _ => return Err(PyValueError::new_err(format!("expected an integer or a pair of them, got {values:?}"))),
+        };
+        if values.iter().any(|&value| value < 0) {
+            return Err(PyValueError::new_err(format!("{values:?} must not be negative")));
+        }
+        Ok(Two(values.map(|value| value as usize)))
+    }
+}
+
+const ONE: Two = Two([1, 1]);
+
+/// "valid", "same", or ((top, bottom), (left, right)).
+fn padding(object: Option<&Bound<'_, PyAny>>) -> PyResult<Padding> {
+    let Some(object) = object else { return Ok(Padding::Valid) };
+    if let Ok(name) = object.cast::<PyString>() {
+        return match name.to_string().to_lowercase().as_str() {
+            "valid" => Ok(Padding::Valid),
+            "same" => Ok(Padding::Same),
+            other => Err(PyValueError::new_err(format!(
+                "padding '{other}' must be 'valid', 'same' or ((top, bottom), (left, right))"
+            ))),
+        };
+    }
+    let ((top, bottom), (left, right)) = object.extract::<((usize, usize), (usize, usize))>().map_err(|_| {
+        PyValueError::new_err(format!("padding {object} must be 'valid', 'same' or ((top, bottom), (left, right))"))
+    })?;
+    Ok(Padding::Explicit([[top, bottom], [left, right]]))
+}
+
+/// The convolution of images (batch, height, width, channels) with a kernel (height, width, in / groups, out).
+#[pyfunction]
+#[pyo3(
+    signature = (x, kernel, strides=ONE, padding=None, dilation=ONE, groups=1),
+    text_signature = "(x, kernel, strides=1, padding='valid', dilation=1, groups=1)"
+)]
+fn conv2d(
+    py: Python<'_>,
+    x: Arg,
+    kernel: Arg,
+    strides: Two,
+    padding: Option<&Bound<'_, PyAny>>,
+    dilation: Two,
+    groups: usize,
+) -> Output {
+    let padding = self::padding(padding)?;
+    let work = x.0.len().saturating_mul(kernel.0.len() / kernel.0.shape().get(2).copied().unwrap_or(1).max(1)) / 16;
+    run(py, work, || ops::conv2d(&x.0, &kernel.0, strides.0, padding, dilation.0, groups))
+}
+
+/// The largest element of each window; `strides` is by default the window.
+#[pyfunction]
+#[pyo3(
+    signature = (x, pool_size, strides=None, padding=None),
+    text_signature = "(x, pool_size, strides=None, padding='valid')"
+)]
+fn max_pool2d(
+    py: Python<'_>,
+    x: Arg,
+    pool_size: Two,
+    strides: Option<Two>,
+    padding: Option<&Bound<'_, PyAny>>,
+) -> Output {
+    let (padding, strides) = (self::padding(padding)?, strides.map_or(pool_size.0, |strides| strides.0));
+    run(py, x.0.len(), || ops::max_pool2d(&x.0, pool_size.0, strides, padding))
+}
+
+/// The mean of each window's elements, padding not counted; `strides` is by default the window.
+#[pyfunction]
+#[pyo3(
+    signature = (x, pool_size, strides=None, padding=None),
+    text_signature = "(x, pool_size, strides=None, padding='valid')"
+)]
+fn average_pool2d(
+    py: Python<'_>,
+    x: Arg,
+    pool_size: Two,
+    strides: Option<Two>,
+    padding: Option<&Bound<'_, PyAny>>,
+) -> Output {
+    let (padding, strides) = (self::padding(padding)?, strides.map_or(pool_size.0, |strides| strides.0));
+    run(py, x.0.len(), || ops::average_pool2d(&x.0, pool_size.0, strides, padding))
+}
+
+/// `exp(x) / sum(exp(x))` along `axis`.
+#[pyfunction]
+#[pyo3(signature = (x, axis=-1))]
+fn softmax(py: Python<'_>, x: Arg, axis: isize) -> Output {
+    run(py, x.0.len(), || ops::softmax(&x.0, axis))
+}
+
+/// The logarithm of the softmax along `axis`.
+#[pyfunction]
+#[pyo3(signature = (x, axis=-1))]
+fn log_softmax(py: Python<'_>, x: Arg, axis: isize) -> Output {
+    run(py, x.0.len(), || ops::log_softmax(&x.0, axis))
+}
+
+/// The cross-entropy of each row's softmax with an integer label.
+#[pyfunction]
+fn sparse_softmax_cross_entropy(py: Python<'_>, logits: Arg, labels: Arg) -> Output {
+    run(py, logits.0.len(), || ops::sparse_softmax_cross_entropy(&logits.0, &labels.0))
+}
+
+/// The cross-entropy of each row's softmax with a distribution.
+#[pyfunction]
+fn softmax_cross_entropy(py: Python<'_>, logits: Arg, targets: Arg) -> Output {
+    run(py, logits.0.len(), || ops::softmax_cross_entropy(&logits.0, &targets.0))
+}
+
+/// `x` normalised with the mean and the biased variance over every axis but `axis`; returns the result, the mean and
+/// the variance.
+#[pyfunction]
+#[pyo3(signature = (x, gamma=None, beta=None, axis=-1, epsilon=1e-3))]
+fn batch_norm(
+    py: Python<'_>,
+    x: Arg,
+    gamma: Option<Arg>,
+    beta: Option<Arg>,
+    axis: isize,
+    epsilon: f64,
+) -> PyResult<(PyTensor, PyTensor, PyTensor)> {
+    let (gamma, beta) = (gamma.as_ref().map(|gamma| &gamma.0), beta.as_ref().map(|beta| &beta.0));
+    let [y, mean, variance] = enter(py, x.0.len(), || ops::batch_norm(&x.0, gamma, beta, axis, epsilon))?;
+    Ok((PyTensor::new(y), PyTensor::new(mean), PyTensor::new(variance)))
+}
+
+/// `x` with a fraction `rate` of its elements set to 0 and the others scaled by `1 / (1 - rate)`; which ones is a
+/// function of seed and counter.
+#[pyfunction]
+fn dropout(py: Python<'_>, x: Arg, rate: f64, seed: u64, counter: u64) -> Output {
+    run(py, x.0.len(), || ops::random::dropout(&x.0, rate, Key { seed, counter }))
+}
