@@ -21,7 +21,9 @@ pub mod memory;
 pub mod out;
 pub mod par;
 pub mod reduce;
+mod rows;
 pub mod simd;
+pub mod softmax;
 #[cfg(test)]
 mod testing;
 pub mod vecmath;
