@@ -18,6 +18,7 @@ pub mod elementwise;
 mod fork;
 pub mod isa;
 pub mod memory;
+pub mod norm;
 pub mod out;
 pub mod par;
 pub mod reduce;
