@@ -19,11 +19,16 @@ mod fork;
 pub mod gemm;
 pub mod isa;
 pub mod memory;
+pub mod norm;
+pub mod optim;
 pub mod out;
 pub mod par;
 
 pub mod reduce;
+pub mod rng;
+mod rows;
 pub mod simd;
+pub mod softmax;
 #[cfg(test)]
 mod testing;
 pub mod vecmath;

@@ -21,7 +21,10 @@ const SEGMENT: usize = GRAIN;
 const TILE: usize = 64;
 
 /// Rows that are added up one after the other.
-const RUN: usize = 128;
+const RUN: usize = 32;
+
+/// Rows that a task takes, at least: partial results are to be few against the input.
+const HEIGHT: usize = 128;
 
 /// Columns that one task takes, at most: wide enough for whole pages of consecutive reads.
 const STRIP: usize = 1024;
@@ -139,7 +142,7 @@ fn columns<T: Element, R: Reducer<T>>(
     // Runs of rows go to tasks of their own, as long as many rows are left to each.
     let strip = inner.min(STRIP);
     let strips = inner.div_ceil(strip);
-    let height = (GRAIN / strip).max(RUN).min(n);
+    let height = (GRAIN / strip).max(HEIGHT).min(n);
     let chunks = n.div_ceil(height);
     let mut partial = if chunks > 1 { Some(Buffer::new(outer * chunks * inner)?) } else { None };
     let out = Out::new(match &mut partial {
