@@ -366,7 +366,7 @@ mod tests {
     fn classes_hold_the_request_and_waste_at_most_a_quarter() {
         for bytes in (1..100_000).chain([1 << 20, (1 << 20) + 1, 3_000_001]) {
             let class = size_class(bytes);
-            assert!(class >= bytes && class % ALIGNMENT == 0);
+            assert!(class >= bytes && class.is_multiple_of(ALIGNMENT));
             assert!(class <= (bytes + bytes / 4).max(bytes + ALIGNMENT), "{bytes} -> {class}");
             assert_eq!(size_class(class), class);
         }

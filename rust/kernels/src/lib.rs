@@ -12,7 +12,7 @@
 //!   (autodan-core) validate shapes first and turn bad ones into errors.
 
 pub mod buffer;
-
+pub mod conv;
 pub mod element;
 mod fork;
 pub mod gemm;
@@ -20,5 +20,5 @@ pub mod isa;
 pub mod memory;
 pub mod out;
 pub mod par;
-
+pub mod pool;
 pub mod simd;
