@@ -12,6 +12,7 @@
 //!   (autodan-core) validate shapes first and turn bad ones into errors.
 
 pub mod buffer;
+pub mod conv;
 pub mod copy;
 pub mod element;
 pub mod elementwise;
@@ -23,7 +24,7 @@ pub mod norm;
 pub mod optim;
 pub mod out;
 pub mod par;
-
+pub mod pool;
 pub mod reduce;
 pub mod rng;
 mod rows;

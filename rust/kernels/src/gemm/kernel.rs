@@ -105,6 +105,8 @@ impl<V: Vector> Tiles<V> {
         (false, _) => [0, 4, 0, 0, 0],
     };
 
+    const ALWAYS_PARTIAL: bool = V::LEN == 16;
+
     /// The widest tile that may have `rows` rows; the widest of the highest if none may.
     #[inline(always)]
     const fn vectors(rows: usize) -> usize {
@@ -218,7 +220,8 @@ impl<T: Float> Tile<'_, '_, T> {
     #[inline(always)]
     unsafe fn form<V: Vector<Scalar = T>, const MR: usize, const NV: usize>(&self) {
         let unit = self.block.a_row == 1;
-        let partial = self.last < V::LEN && !self.block.b_padded;
+        // A masked load costs nothing where it is an instruction: then one form serves both cases.
+        let partial = Tiles::<V>::ALWAYS_PARTIAL || (self.last < V::LEN && !self.block.b_padded);
         // SAFETY: promised by the caller.
         unsafe {
             match (unit, partial) {

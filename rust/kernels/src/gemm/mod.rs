@@ -14,7 +14,7 @@ pub(crate) mod pack;
 pub(crate) mod plan;
 mod product;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::buffer::{AllocError, Buffer};
 use crate::element::{Element, Float, Number};

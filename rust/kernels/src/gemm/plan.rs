@@ -3,7 +3,10 @@
 use std::marker::PhantomData;
 
 use crate::element::Float;
-use crate::gemm::kernel::{Limits, MAX_VECTORS};
+use crate::gemm::kernel::Limits;
+
+/// Multiply-adds that a processor starts before the first one's sum is ready: 4 cycles of 2.
+const LATENCY: usize = 8;
 
 /// The register tile of `T` chosen for a block of the output: `mr` rows of `nr` columns.
 #[derive(Clone, Copy)]
@@ -21,35 +24,21 @@ impl<T: Float> Tiling<T> {
     /// latency that a chain of sums waits for. 14 x 2 needs the fewest loads: others must win by 5%.
     pub(crate) fn new(rows: usize, cols: usize) -> Tiling<T> {
         let limits = Limits::of::<T>();
-        let cost = |nv: usize| {
-            let mr = rows.div_ceil(rows.div_ceil(limits.rows[nv]).max(1)).max(1);
-            let step = |rows: usize, vectors: usize| match vectors {
+        let mut best = (f64::INFINITY, Tiling { mr: 1, nr: limits.lanes, element: PhantomData });
+        for nv in [2, 3, 4, 1].into_iter().filter(|&nv| limits.rows[nv] > 0) {
+            let tiles = rows.div_ceil(limits.rows[nv]).max(1);
+            let mr = rows.div_ceil(tiles).max(1);
+            let step = |vectors: usize| match vectors {
                 0 => 0,
-                _ => (rows * vectors).max(rows + vectors).max(8),
+                _ => (mr * vectors).max(mr + vectors).max(LATENCY),
             };
-            let row = |rows: usize| {
-                let vectors = cols.div_ceil(limits.lanes);
-                (vectors / nv).saturating_mul(step(rows, nv)).saturating_add(step(rows, vectors % nv))
-            };
-            (
-                mr,
-                (rows / mr).saturating_mul(row(mr)).saturating_add(if rows % mr > 0 {
-                    row(rows % mr)
-                } else {
-                    0
-                }),
-            )
-        };
-        let (mut best, mut tiling) =
-            (f64::INFINITY, Tiling { mr: 1, nr: limits.lanes, element: PhantomData });
-        for nv in [2, 3, 4, 1].into_iter().filter(|&nv| nv <= MAX_VECTORS && limits.rows[nv] > 0) {
-            let (mr, cost) = cost(nv);
-            if (cost as f64) < 0.95 * best {
-                best = cost as f64;
-                tiling = Tiling { mr, nr: nv * limits.lanes, element: PhantomData };
+            let vectors = cols.div_ceil(limits.lanes);
+            let cost = tiles as f64 * ((vectors / nv) as f64 * step(nv) as f64 + step(vectors % nv) as f64);
+            if cost < 0.95 * best.0 {
+                best = (cost, Tiling { mr, nr: nv * limits.lanes, element: PhantomData });
             }
         }
-        tiling
+        best.1
     }
 }
 

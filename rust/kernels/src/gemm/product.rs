@@ -81,7 +81,8 @@ fn packs_vectors<T>(b: &Strided<T>, rows: usize, tiling: &Tiling<T>) -> bool {
 fn packs_broadcast<T>(a: &Strided<T>, cols: usize, tiling: &Tiling<T>) -> bool {
     let contiguous = a.row_stride == 1 || a.col_stride == 1;
     let distance = if a.row_stride == 1 { a.col_stride } else { a.row_stride };
-    let aliased = distance.unsigned_abs() * size_of::<T>() % ALIASED == 0 && distance != 0;
+    let bytes = distance.unsigned_abs() * size_of::<T>();
+    let aliased = bytes > 0 && bytes.is_multiple_of(ALIASED);
     let panels = cols.div_ceil(tiling.nr);
     panels > 1 && (!contiguous || (aliased && a.rows > 8) || (panels >= 4 && a.rows > 1))
 }

@@ -1,0 +1,285 @@
+//! Correlation: the form that a convolution and its data gradient are both brought into.
+//!
+//! `out[b, p, q, o] = sum over taps (y, x) and channels i of in[b, p sy + y, q sx + x, i] w[y, x, i, o]`
+//!
+//! where the input is zero beyond its edges. Forward, the taps are the kernel's positions less the
+//! padding. Backward with stride 1, they are the same kernel turned round; with a stride, inputs at
+//! the same position modulo the stride see the same taps, so each such *phase* is a correlation of
+//! the output's gradient with stride 1, written to every stride-th pixel.
+//!
+//! The microkernel takes a stretch of an output row as its rows and output channels as its columns.
+//! Pixels are read where they are ([`super::halo`] sees to the edges); neighbouring taps of a kernel
+//! row are neighbours in memory, so that a kernel row is one run of the contraction.
+
+use std::ops::Range;
+
+use crate::buffer::{AllocError, Buffer};
+use crate::conv::depthwise::Channels;
+use crate::conv::halo::{Bands, Images};
+use crate::element::Float;
+use crate::gemm::kernel::{Block, Multiply, PADDING, Run};
+use crate::gemm::pack::{Gather, Strided};
+use crate::gemm::plan::{TASK, Tiling};
+use crate::out::Out;
+use crate::par;
+
+/// The most tasks that an output is cut into for the sake of balance.
+const MAX_TASKS: usize = 64;
+
+/// One coordinate of a tap: where it reads the input, and its index in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Tap {
+    pub(super) at: isize,
+    pub(super) kernel: usize,
+}
+
+/// The weights of all taps in memory: matrices of input by output channels.
+#[derive(Clone, Copy)]
+pub(super) struct Weights<'a, T> {
+    pub(super) data: &'a [T],
+    pub(super) kernel_width: usize,
+    /// The distances of taps, groups, input channels and output channels.
+    pub(super) tap: usize,
+    pub(super) group: usize,
+    pub(super) input: usize,
+    pub(super) output: usize,
+}
+
+/// A correlation and where its output goes.
+pub(super) struct Correlation<'a, T> {
+    pub(super) images: Images<'a, T>,
+    pub(super) batch: usize,
+    pub(super) strides: [usize; 2],
+    /// In ascending order of position.
+    pub(super) taps: [Vec<Tap>; 2],
+    pub(super) weights: Weights<'a, T>,
+    pub(super) groups: usize,
+    /// Input and output channels of a group.
+    pub(super) depth: usize,
+    pub(super) width: usize,
+    /// Output rows and columns.
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) out: Out<'a, T>,
+    /// Where the first output is, and the distances of images, rows and pixels.
+    pub(super) first: usize,
+    pub(super) image: usize,
+    pub(super) row: usize,
+    pub(super) pixel: usize,
+}
+
+impl<T: Float> Correlation<'_, T> {
+    /// Computes the output.
+    pub(super) fn run(&self) -> Result<(), AllocError> {
+        let total = self.batch * self.rows;
+        if total == 0 || self.cols == 0 || self.groups * self.width == 0 {
+            return Ok(());
+        }
+        let depthwise = self.depth == 1 && self.width == 1 && self.groups > 1;
+        let tiling = Tiling::<T>::new(self.cols, self.width);
+        let packed = if depthwise { Buffer::new(0)? } else { self.pack(tiling.nr)? };
+        let taps = self.taps[0].len() * self.taps[1].len();
+        let work = [self.cols, self.groups, self.width, taps, self.depth];
+        let work = work.into_iter().fold(1usize, usize::saturating_mul);
+        let rows = (TASK / work.max(1)).max(total / MAX_TASKS).clamp(1, total);
+        let parts = total.div_ceil(rows);
+        // Few rows of many channels: tasks take some of the panels.
+        let panels = self.width.div_ceil(tiling.nr);
+        let enough = (total.saturating_mul(work) / TASK).clamp(1, 8);
+        let splits = if depthwise { 1 } else { enough.div_ceil(parts).min(panels) };
+        let split = panels.div_ceil(splits);
+        par::try_for_each(parts * panels.div_ceil(split), |task| {
+            let (part, first) = (task % parts, task / parts * split);
+            let lines = part * rows..total.min((part + 1) * rows);
+            self.lines(lines, first..panels.min(first + split), &packed, &tiling, depthwise)
+        })
+    }
+
+    /// What the taps of output position 0 to `count` span in one dimension.
+    fn span(&self, dim: usize, outputs: Range<usize>) -> Range<isize> {
+        let stride = self.strides[dim] as isize;
+        match (self.taps[dim].first(), self.taps[dim].last()) {
+            (Some(first), Some(last)) => {
+                outputs.start as isize * stride + first.at..(outputs.end as isize - 1) * stride + last.at + 1
+            }
+            _ => 0..0,
+        }
+    }
+
+    /// One task: these output rows, counted through the batch, and these panels of every group.
+    fn lines(
+        &self,
+        lines: Range<usize>,
+        panels: Range<usize>,
+        packed: &[T],
+        tiling: &Tiling<T>,
+        depthwise: bool,
+    ) -> Result<(), AllocError> {
+        let tallest = self.span(0, 0..lines.len().min(self.rows)).len();
+        let mut bands =
+            Bands::new(self.images, self.span(0, 0..self.rows), self.span(1, 0..self.cols), tallest)?;
+        let runs = self.runs(bands.row(), tiling.nr);
+        let mut line = lines.start;
+        while line < lines.end {
+            let (image, p) = (line / self.rows, line % self.rows);
+            let end = self.rows.min(p + lines.end - line);
+            let band = Band {
+                input: bands.get(image, self.span(0, p..end)),
+                row: bands.row(),
+                output: self.first + image * self.image + p * self.row,
+                rows: end - p,
+            };
+            if depthwise {
+                self.depthwise(&band, &runs);
+            } else {
+                for group in 0..self.groups {
+                    panels.clone().for_each(|panel| self.panel(&band, group, panel, &runs, packed, tiling));
+                }
+            }
+            line += end - p;
+        }
+        Ok(())
+    }
+
+    /// One panel of output channels for all rows of a band.
+    fn panel(
+        &self,
+        band: &Band<T>,
+        group: usize,
+        panel: usize,
+        runs: &[Run],
+        packed: &[T],
+        tiling: &Tiling<T>,
+    ) {
+        let Tiling { mr, nr, .. } = *tiling;
+        let taps = self.taps[0].len() * self.taps[1].len();
+        let index = group * self.width.div_ceil(nr) + panel;
+        let a_row = (self.strides[1] * self.images.channels) as isize;
+        let column = group * self.width + panel * nr;
+        for p in 0..band.rows {
+            let block = Block {
+                runs,
+                a: band.input.wrapping_add(p * self.strides[0] * band.row + group * self.depth),
+                a_row,
+                a_k: 1,
+                a_tile: mr as isize * a_row,
+                b: packed.as_ptr().wrapping_add(index * taps * self.depth * nr),
+                b_k: nr as isize,
+                b_panel: 0,
+                b_padded: true,
+                c: self.out.ptr().wrapping_add(band.output + p * self.row + column),
+                c_row: self.pixel,
+                rows: self.cols,
+                cols: nr.min(self.width - panel * nr),
+                mr,
+                nr,
+                by_panel: true,
+                accumulate: false,
+            };
+            // SAFETY: the band holds what the taps of its rows reach, the packed weights end with
+            // padding, and the caller has this part of the output to itself.
+            T::dispatch(unsafe { Multiply::new(block) });
+        }
+    }
+
+    /// All channels of a band's rows, each with its own kernel.
+    fn depthwise(&self, band: &Band<T>, taps: &[Run]) {
+        for p in 0..band.rows {
+            let channels = Channels {
+                taps,
+                x: band.input.wrapping_add(p * self.strides[0] * band.row),
+                x_pixel: self.strides[1] * self.images.channels,
+                w: self.weights.data.as_ptr(),
+                y: self.out.ptr().wrapping_add(band.output + p * self.row),
+                y_pixel: self.pixel,
+                pixels: self.cols,
+                channels: self.groups,
+            };
+            // SAFETY: as in `panel`; a tap's weights are one for each channel.
+            T::dispatch(unsafe { crate::conv::depthwise::Forward::new(channels) });
+        }
+    }
+
+    /// The runs of the contraction: offsets in a band whose rows are at distance `row`, and in a
+    /// panel of packed weights (depthwise: in the weights themselves).
+    fn runs(&self, row: usize, nr: usize) -> Vec<Run> {
+        let [ys, xs] = &self.taps;
+        let (Some(top), Some(left)) = (ys.first(), xs.first()) else { return Vec::new() };
+        let at = |y: &Tap, x: &Tap| {
+            (y.at - top.at) * row as isize + (x.at - left.at) * self.images.channels as isize
+        };
+        if self.depth == 1 && self.width == 1 && self.groups > 1 {
+            let weight =
+                |y: &Tap, x: &Tap| (y.kernel * self.weights.kernel_width + x.kernel) * self.weights.tap;
+            let tap = |y, x| Run { a: at(y, x), b: weight(y, x) as isize, len: 1 };
+            return ys.iter().flat_map(|y| xs.iter().map(move |x| (y, x))).map(|(y, x)| tap(y, x)).collect();
+        }
+        let step = (self.depth * nr) as isize;
+        let neighbours = self.groups == 1 && xs.windows(2).all(|pair| pair[1].at == pair[0].at + 1);
+        let mut runs = Vec::new();
+        for (i, y) in ys.iter().enumerate() {
+            let first = (i * xs.len()) as isize * step;
+            if neighbours {
+                runs.push(Run { a: at(y, left), b: first, len: xs.len() * self.depth });
+            } else {
+                let tap = |(j, x)| Run { a: at(y, x), b: first + j as isize * step, len: self.depth };
+                runs.extend(xs.iter().enumerate().map(tap));
+            }
+        }
+        runs
+    }
+
+    /// The weights as panels of `nr` output channels: for each group and panel, the taps in order,
+    /// for each the input channels in order.
+    fn pack(&self, nr: usize) -> Result<Buffer<T>, AllocError> {
+        let [ys, xs] = &self.taps;
+        let (taps, panels) = (ys.len() * xs.len(), self.width.div_ceil(nr));
+        let size = taps * self.depth * nr;
+        let packed_len = self.groups * panels * size;
+        let mut packed = Buffer::new(packed_len + PADDING)?;
+        let out = Out::new(&mut packed);
+        let weights = self.weights;
+        let one = |index: usize| {
+            let (group, first) = (index / panels, index % panels * nr);
+            // SAFETY: panels do not overlap.
+            let to = unsafe { out.slice(index * size..(index + 1) * size) };
+            let cols = nr.min(self.width - first);
+            if cols < nr {
+                to.fill(T::ZERO);
+            }
+            for (i, tap) in to.chunks_exact_mut((self.depth * nr).max(1)).enumerate() {
+                let (y, x) = (ys[i / xs.len()].kernel, xs[i % xs.len()].kernel);
+                let start = (y * weights.kernel_width + x) * weights.tap
+                    + group * weights.group
+                    + first * weights.output;
+                let last = start + (self.depth - 1) * weights.input + (cols - 1) * weights.output;
+                assert!(last < weights.data.len(), "a tap reaches out of the weights");
+                let from = Strided {
+                    ptr: weights.data.as_ptr().wrapping_add(start),
+                    rows: self.depth,
+                    cols,
+                    row_stride: weights.input as isize,
+                    col_stride: weights.output as isize,
+                };
+                // SAFETY: the last element is within the weights; `tap` has `depth` rows of `nr`.
+                T::dispatch(unsafe { Gather::new(from, tap.as_mut_ptr(), nr) });
+            }
+        };
+        // A few thousand elements are packed sooner than a worker is there.
+        if packed_len <= par::GRAIN {
+            (0..self.groups * panels).for_each(one);
+        } else {
+            par::for_each(self.groups * panels, one);
+        }
+        Ok(packed)
+    }
+}
+
+/// Consecutive output rows of an image: their input and output.
+struct Band<T> {
+    input: *const T,
+    /// The distance of input rows.
+    row: usize,
+    output: usize,
+    rows: usize,
+}

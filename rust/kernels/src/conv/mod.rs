@@ -1,0 +1,227 @@
+//! Two-dimensional convolution and its gradients.
+//!
+//! Images are NHWC, kernels HWIO: output channels are the lanes of the vectors everywhere. Nothing is
+//! unrolled into patches; forward and backward are the contraction of [`crate::gemm::kernel`] over
+//! pixels where they lie ([`correlate`], [`weights`]).
+
+mod correlate;
+mod depthwise;
+mod halo;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+use crate::buffer::AllocError;
+use crate::element::Float;
+use crate::gemm::{Matrix, gemm};
+use crate::out::Out;
+use correlate::{Correlation, Tap, Weights};
+use halo::Images;
+
+/// The sizes of a convolution: input `[batch, in_height, in_width, in_channels]`, kernel
+/// `[kernel_height, kernel_width, in_channels / groups, out_channels]`, output `[batch, out_height,
+/// out_width, out_channels]`.
+///
+/// Output pixel (p, q) sees the input at `p * strides[0] + y * dilation[0] - padding[0][0]` for kernel
+/// row y, and likewise for columns; beyond the edges the input is zero.
+///
+/// ```
+/// use autodan_kernels::conv::{Conv2d, forward};
+///
+/// let conv = Conv2d {
+///     batch: 1, in_height: 1, in_width: 4, in_channels: 1,
+///     out_height: 1, out_width: 4, out_channels: 1,
+///     kernel_height: 1, kernel_width: 2,
+///     strides: [1, 1], dilation: [1, 1], padding: [[0, 0], [0, 1]], groups: 1,
+/// };
+/// let mut y = [0.0f32; 4];
+/// forward(&conv, &[1.0, 2.0, 3.0, 4.0], &[1.0, 10.0], &mut y)?;
+/// assert_eq!(y, [21.0, 32.0, 43.0, 4.0]);
+/// # Ok::<(), autodan_kernels::buffer::AllocError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conv2d {
+    /// Images.
+    pub batch: usize,
+    /// Rows of an input image.
+    pub in_height: usize,
+    /// Columns of an input image.
+    pub in_width: usize,
+    /// Channels of an input pixel: a multiple of `groups`.
+    pub in_channels: usize,
+    /// Rows of an output image.
+    pub out_height: usize,
+    /// Columns of an output image.
+    pub out_width: usize,
+    /// Channels of an output pixel: a multiple of `groups`.
+    pub out_channels: usize,
+    /// Rows of the kernel.
+    pub kernel_height: usize,
+    /// Columns of the kernel.
+    pub kernel_width: usize,
+    /// How far the kernel moves from pixel to pixel, down and across; at least 1.
+    pub strides: [usize; 2],
+    /// The distance of the kernel's taps, down and across; at least 1.
+    pub dilation: [usize; 2],
+    /// Zeros around the input: `[[top, bottom], [left, right]]`.
+    pub padding: [[usize; 2]; 2],
+    /// Groups of channels that do not see each other; at least 1.
+    pub groups: usize,
+}
+
+impl Conv2d {
+    fn check(&self, x: usize, w: usize, y: usize) {
+        assert!(self.groups > 0, "no groups");
+        assert!(
+            self.in_channels.is_multiple_of(self.groups) && self.out_channels.is_multiple_of(self.groups),
+            "channels are no multiple of the groups"
+        );
+        assert!(
+            self.strides.iter().chain(&self.dilation).all(|&n| n > 0),
+            "strides and dilation are at least 1"
+        );
+        assert_eq!(x, self.batch * self.in_height * self.in_width * self.in_channels, "wrong input size");
+        assert_eq!(y, self.batch * self.out_height * self.out_width * self.out_channels, "wrong output size");
+        let taps = self.kernel_height * self.kernel_width;
+        assert_eq!(w, taps * (self.in_channels / self.groups) * self.out_channels, "wrong kernel size");
+    }
+
+    /// Whether it is one matrix product over all pixels.
+    fn is_pointwise(&self) -> bool {
+        (self.kernel_height, self.kernel_width, self.groups) == (1, 1, 1)
+            && self.strides == [1, 1]
+            && (self.out_height, self.out_width) == (self.in_height, self.in_width)
+            && self.padding[0][0] == 0
+            && self.padding[1][0] == 0
+    }
+
+    /// Whether every channel has a kernel of its own.
+    fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.in_channels && self.groups == self.out_channels
+    }
+
+    fn output_pixels(&self) -> usize {
+        self.batch * self.out_height * self.out_width
+    }
+}
+
+/// `y = x * w` (cross-correlation, as in every deep-learning library), overwritten.
+///
+/// # Errors
+/// [`AllocError`] when there is no memory for packed weights.
+///
+/// # Panics
+/// When lengths do not fit the sizes in `c`.
+pub fn forward<T: Float>(c: &Conv2d, x: &[T], w: &[T], y: &mut [T]) -> Result<(), AllocError> {
+    c.check(x.len(), w.len(), y.len());
+    if c.is_pointwise() {
+        let (pixels, inputs, outputs) = (c.output_pixels(), c.in_channels, c.out_channels);
+        let x = Matrix::new(x, 0, pixels, inputs, inputs as isize, 1);
+        return gemm(x, Matrix::new(w, 0, inputs, outputs, outputs as isize, 1), y);
+    }
+    let taps = |dim: usize, kernel: usize| {
+        let at = |k: usize| (k * c.dilation[dim]) as isize - c.padding[dim][0] as isize;
+        (0..kernel).map(|k| Tap { at: at(k), kernel: k }).collect()
+    };
+    let (depth, width) = (c.in_channels / c.groups, c.out_channels / c.groups);
+    Correlation {
+        images: Images { data: x, height: c.in_height, width: c.in_width, channels: c.in_channels },
+        batch: c.batch,
+        strides: c.strides,
+        taps: [taps(0, c.kernel_height), taps(1, c.kernel_width)],
+        weights: Weights {
+            data: w,
+            kernel_width: c.kernel_width,
+            tap: depth * c.out_channels,
+            group: width,
+            input: c.out_channels,
+            output: 1,
+        },
+        groups: c.groups,
+        depth,
+        width,
+        rows: c.out_height,
+        cols: c.out_width,
+        out: Out::new(y),
+        first: 0,
+        image: c.out_height * c.out_width * c.out_channels,
+        row: c.out_width * c.out_channels,
+        pixel: c.out_channels,
+    }
+    .run()
+}
+
+/// The gradient of [`forward`] with respect to `x`, from that of its output: overwrites `dx`.
+///
+/// # Errors
+/// [`AllocError`] when there is no memory for packed weights.
+///
+/// # Panics
+/// When lengths do not fit the sizes in `c`.
+pub fn backward_data<T: Float>(c: &Conv2d, dy: &[T], w: &[T], dx: &mut [T]) -> Result<(), AllocError> {
+    c.check(dx.len(), w.len(), dy.len());
+    if c.is_pointwise() {
+        let (pixels, inputs, outputs) = (c.output_pixels(), c.in_channels, c.out_channels);
+        let dy = Matrix::new(dy, 0, pixels, outputs, outputs as isize, 1);
+        return gemm(dy, Matrix::new(w, 0, outputs, inputs, 1, outputs as isize), dx);
+    }
+    let (depth, width) = (c.out_channels / c.groups, c.in_channels / c.groups);
+    let out = Out::new(dx);
+    let [down, across] = c.strides;
+    for phase in 0..down.min(c.in_height) * across.min(c.in_width) {
+        let (y, x) = (phase / across.min(c.in_width), phase % across.min(c.in_width));
+        Correlation {
+            images: Images { data: dy, height: c.out_height, width: c.out_width, channels: c.out_channels },
+            batch: c.batch,
+            strides: [1, 1],
+            taps: [c.taps_back(0, y), c.taps_back(1, x)],
+            weights: Weights {
+                data: w,
+                kernel_width: c.kernel_width,
+                tap: width * c.out_channels,
+                group: depth,
+                input: 1,
+                output: c.out_channels,
+            },
+            groups: c.groups,
+            depth,
+            width,
+            rows: (c.in_height - y).div_ceil(down),
+            cols: (c.in_width - x).div_ceil(across),
+            out,
+            first: (y * c.in_width + x) * c.in_channels,
+            image: c.in_height * c.in_width * c.in_channels,
+            row: down * c.in_width * c.in_channels,
+            pixel: across * c.in_channels,
+        }
+        .run()?;
+    }
+    Ok(())
+}
+
+impl Conv2d {
+    /// The taps through which inputs at `phase` modulo the stride see the output, in output
+    /// positions relative to theirs divided by the stride; the kernel turned round, so ascending.
+    fn taps_back(&self, dim: usize, phase: usize) -> Vec<Tap> {
+        let kernel = [self.kernel_height, self.kernel_width][dim];
+        let stride = self.strides[dim] as isize;
+        let distance = |k: usize| (phase + self.padding[dim][0]) as isize - (k * self.dilation[dim]) as isize;
+        (0..kernel)
+            .rev()
+            .filter(|&k| distance(k) % stride == 0)
+            .map(|k| Tap { at: distance(k) / stride, kernel: k })
+            .collect()
+    }
+}
+
+/// The gradient of [`forward`] with respect to `w`, from that of its output: overwrites `dw`.
+///
+/// # Errors
+/// [`AllocError`] when there is no memory for the parts of the sum.
+///
+/// # Panics
+/// When lengths do not fit the sizes in `c`.
+pub fn backward_weights<T: Float>(c: &Conv2d, x: &[T], dy: &[T], dw: &mut [T]) -> Result<(), AllocError> {
+    c.check(x.len(), dw.len(), dy.len());
+    weights::WeightGradient { conv: c, x, dy }.run(dw)
+}
