@@ -1,6 +1,6 @@
 //! Elementary functions over vectors.
 //!
-//! The float32 functions that networks spend their time in are polynomials ([`single`]), each with
+//! The float32 functions that networks spend their time in are polynomials, each with
 //! a stated error bound that the tests sample (and, when asked to, check on all float32 numbers).
 //! float64, which is for checking, and the rare functions go lane by lane through the standard
 //! library; rare float32 functions are computed in float64 and rounded once. All are lane-wise: a
