@@ -12,6 +12,9 @@ use crate::view::View;
 /// Rows that are added up one after the other; longer columns are summed in runs.
 const RUN: usize = 32;
 
+/// Rows narrower than this are taken several at once, so that vectors are full.
+const WIDE: usize = 64;
+
 /// Rows that a task takes, at least: partial results are to be few against the input.
 const HEIGHT: usize = 128;
 
@@ -48,11 +51,13 @@ pub fn batch_norm<T: Float>(
 ) -> Result<(), AllocError> {
     let rows = check(&[x.len(), y.len()], channels, &[mean.len(), variance.len()], &[gamma, beta]);
     column_means(x, channels, rows, mean)?;
-    let mean = &*mean;
-    column_sums(SquaredDeviation { x, mean }, rows, channels, variance)?;
+    let width = width(channels);
+    let mean = &*tile(mean, width)?;
+    column_sums(SquaredDeviation { x, mean }, x.len(), channels, variance)?;
     divide(variance, rows);
-    let scale = scales(gamma, variance, epsilon)?;
-    for_each_row(Normalise { x, mean, scale: &scale, beta: beta.unwrap_or(&[]) }, channels, channels, y);
+    let scale = &*tile(&scales(gamma, variance, epsilon)?, width)?;
+    let beta = &*tile(beta.unwrap_or(&[]), width)?;
+    for_each_row(Normalise { x, mean, scale, beta }, width, width, y);
     Ok(())
 }
 
@@ -79,21 +84,41 @@ pub fn batch_norm_backward<T: Float>(
 ) -> Result<(), AllocError> {
     let columns = [mean.len(), variance.len(), dgamma.len(), dbeta.len()];
     let rows = check(&[x.len(), dy.len(), dx.len()], channels, &columns, &[gamma]);
+    let width = width(channels);
     let inverse = scales(None, variance, epsilon)?;
-    column_sums(DeviationGradient { x, dy, mean, inverse: &inverse }, rows, channels, dgamma)?;
-    let shape = [rows, channels];
-    sum(View::new(dy, 0, &shape, &[channels as isize, 1]), &[0], dbeta)?;
+    let mean = &*tile(mean, width)?;
+    column_sums(
+        DeviationGradient { x, dy, mean, inverse: &tile(&inverse, width)? },
+        x.len(),
+        channels,
+        dgamma,
+    )?;
+    sum(View::new(dy, 0, &[rows, channels], &[channels as isize, 1]), &[0], dbeta)?;
     // dx = gamma * inverse * (dy - dbeta / rows - (x - mean) * inverse * dgamma / rows)
-    let scale = scales(gamma, variance, epsilon)?;
     let mut slope = Buffer::new(channels)?;
     let mut shift = Buffer::new(channels)?;
     for c in 0..channels {
         slope[c] = T::from_f64(inverse[c].to_f64() * dgamma[c].to_f64() / rows.max(1) as f64);
         shift[c] = T::from_f64(dbeta[c].to_f64() / rows.max(1) as f64);
     }
-    let backward = NormaliseBackward { x, dy, mean, scale: &scale, slope: &slope, shift: &shift };
-    for_each_row(backward, channels, channels, dx);
+    let scale = &*tile(&scales(gamma, variance, epsilon)?, width)?;
+    let (slope, shift) = (&*tile(&slope, width)?, &*tile(&shift, width)?);
+    for_each_row(NormaliseBackward { x, dy, mean, scale, slope, shift }, width, width, dx);
     Ok(())
+}
+
+/// The elements that are taken as one row: one or more whole rows.
+fn width(channels: usize) -> usize {
+    WIDE.checked_div(channels).unwrap_or(1).max(1) * channels
+}
+
+/// `column` (empty, or one value for each channel) repeated to `width`.
+fn tile<T: Float>(column: &[T], width: usize) -> Result<Buffer<T>, AllocError> {
+    let mut tiled = Buffer::new(if column.is_empty() { 0 } else { width })?;
+    for part in tiled.chunks_exact_mut(column.len().max(1)) {
+        part.copy_from_slice(column);
+    }
+    Ok(tiled)
 }
 
 fn check<T>(full: &[usize], channels: usize, columns: &[usize], optional: &[Option<&[T]>]) -> usize {
@@ -139,7 +164,7 @@ struct Normalise<'a, T> {
 impl<T: Float> RowKernel<T, T> for Normalise<'_, T> {
     #[inline(always)]
     fn row<V: Vector<Scalar = T>>(self, row: usize, y: &mut [T]) {
-        let x = &self.x[row * y.len()..(row + 1) * y.len()];
+        let x = &self.x[row * self.mean.len()..][..y.len()];
         for c in (0..y.len()).step_by(V::LEN) {
             let deviation = load(x, c, V::zero()).sub(load(self.mean, c, V::zero()));
             let beta = if self.beta.is_empty() { V::zero() } else { load(self.beta, c, V::zero()) };
@@ -161,8 +186,8 @@ struct NormaliseBackward<'a, T> {
 impl<T: Float> RowKernel<T, T> for NormaliseBackward<'_, T> {
     #[inline(always)]
     fn row<V: Vector<Scalar = T>>(self, row: usize, dx: &mut [T]) {
-        let at = row * dx.len()..(row + 1) * dx.len();
-        let (x, dy) = (&self.x[at.clone()], &self.dy[at]);
+        let at = row * self.mean.len();
+        let (x, dy) = (&self.x[at..][..dx.len()], &self.dy[at..][..dx.len()]);
         for c in (0..dx.len()).step_by(V::LEN) {
             let deviation = load(x, c, V::zero()).sub(load(self.mean, c, V::zero()));
             let gradient = load(dy, c, V::zero())
@@ -175,8 +200,7 @@ impl<T: Float> RowKernel<T, T> for NormaliseBackward<'_, T> {
 
 /// What is summed down the columns; `term` is `#[inline(always)]`.
 trait Terms<T: Float>: Copy + Sync {
-    /// The terms of the row that starts at `row` in a matrix, for the channels from `c` on; lanes
-    /// beyond the last channel are 0.
+    /// The terms of the elements `row`, from the `c`-th on; lanes beyond the last element are 0.
     fn term<V: Vector<Scalar = T>>(self, row: std::ops::Range<usize>, c: usize) -> V;
 }
 
@@ -189,7 +213,8 @@ struct SquaredDeviation<'a, T> {
 impl<T: Float> Terms<T> for SquaredDeviation<'_, T> {
     #[inline(always)]
     fn term<V: Vector<Scalar = T>>(self, row: std::ops::Range<usize>, c: usize) -> V {
-        let deviation = load(&self.x[row], c, V::zero()).sub(load(self.mean, c, V::zero()));
+        let mean = load(self.mean, c, V::zero());
+        let deviation = load(&self.x[row], c, mean).sub(mean);
         deviation.mul(deviation)
     }
 }
@@ -205,36 +230,41 @@ struct DeviationGradient<'a, T> {
 impl<T: Float> Terms<T> for DeviationGradient<'_, T> {
     #[inline(always)]
     fn term<V: Vector<Scalar = T>>(self, row: std::ops::Range<usize>, c: usize) -> V {
-        let deviation = load(&self.x[row.clone()], c, V::zero()).sub(load(self.mean, c, V::zero()));
+        let mean = load(self.mean, c, V::zero());
+        let deviation = load(&self.x[row.clone()], c, mean).sub(mean);
         let normal = deviation.mul(load(self.inverse, c, V::zero()));
         normal.mul(load(&self.dy[row], c, V::zero()))
     }
 }
 
-/// The sums of the terms of all rows: runs of rows, fixed by the shape, then pairwise.
+/// The sums down the columns of the terms of all `len` elements: runs of rows, fixed by the shape,
+/// then pairwise.
 fn column_sums<T: Float, F: Terms<T>>(
     f: F,
-    rows: usize,
+    len: usize,
     channels: usize,
     y: &mut [T],
 ) -> Result<(), AllocError> {
-    if rows == 0 || channels == 0 {
+    if len == 0 {
         y.fill(T::ZERO);
         return Ok(());
     }
-    let height = (GRAIN / channels).max(HEIGHT);
-    let chunks = rows.div_ceil(height);
-    let mut partial = Buffer::new(chunks * channels)?;
-    par::for_each_chunk(&mut partial, channels, |start, y| {
-        let top = start / channels * height;
-        T::dispatch(ColumnSums { f, rows: top..(top + height).min(rows), y });
+    let width = width(channels);
+    let height = (GRAIN / width).max(HEIGHT) * width;
+    let chunks = len.div_ceil(height);
+    let mut partial = Buffer::new(chunks * width)?;
+    par::for_each_chunk(&mut partial, width, |start, y| {
+        let from = start / width * height;
+        T::dispatch(ColumnSums { f, range: from..(from + height).min(len), y });
     });
-    sum(View::new(&partial, 0, &[chunks, channels], &[channels as isize, 1]), &[0], y)
+    let rows = partial.len() / channels;
+    sum(View::new(&partial, 0, &[rows, channels], &[channels as isize, 1]), &[0], y)
 }
 
+/// Sums the terms of the elements `range`, rows as wide as `y` (the last may be shorter).
 struct ColumnSums<'a, T, F> {
     f: F,
-    rows: std::ops::Range<usize>,
+    range: std::ops::Range<usize>,
     y: &'a mut [T],
 }
 
@@ -243,14 +273,18 @@ impl<T: Float, F: Terms<T>> Kernel<T> for ColumnSums<'_, T, F> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = T>>(self) {
-        let channels = self.y.len();
-        for c in (0..channels).step_by(V::LEN) {
+        let (width, end) = (self.y.len(), self.range.end);
+        for c in (0..width).step_by(V::LEN) {
             let mut total = V::zero();
-            for top in self.rows.clone().step_by(RUN) {
+            let mut at = self.range.start;
+            while at < end {
                 let mut sum = V::zero();
-                for row in top..(top + RUN).min(self.rows.end) {
-                    sum = sum.add(self.f.term::<V>(row * channels..(row + 1) * channels, c));
+                let stop = (at + RUN * width).min(end);
+                while at + c < stop {
+                    sum = sum.add(self.f.term::<V>(at..(at + width).min(end), c));
+                    at += width;
                 }
+                at = stop;
                 total = total.add(sum);
             }
             store(self.y, c, total);

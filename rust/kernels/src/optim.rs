@@ -43,8 +43,9 @@ pub struct AdamHyper {
     pub step: u64,
 }
 
-/// Runs `f(tensor, range)` for all tensors of the given lengths, cut into chunks of [`GRAIN`].
-fn for_each_chunk(lens: &[usize], f: impl Fn(usize, std::ops::Range<usize>) + Sync) {
+/// Runs `f(task, tensor, range)` for all tensors of the given lengths, cut into chunks of [`GRAIN`];
+/// tasks are numbered from 0.
+fn for_each_chunk(lens: &[usize], f: impl Fn(usize, usize, std::ops::Range<usize>) + Sync) {
     let mut ends = Vec::with_capacity(lens.len());
     let mut tasks = 0;
     for len in lens {
@@ -55,7 +56,7 @@ fn for_each_chunk(lens: &[usize], f: impl Fn(usize, std::ops::Range<usize>) + Sy
         let tensor = ends.partition_point(|&end| end <= task);
         let first = if tensor == 0 { 0 } else { ends[tensor - 1] };
         let start = (task - first) * GRAIN;
-        f(tensor, start..(start + GRAIN).min(lens[tensor]));
+        f(task, tensor, start..(start + GRAIN).min(lens[tensor]));
     });
 }
 
@@ -84,7 +85,7 @@ pub fn sgd<T: Float>(tensors: &mut [Sgd<T>], learning_rate: f64, momentum: f64, 
             (Out::new(tensor.parameter), tensor.gradient, velocity.map(Out::new))
         })
         .collect();
-    for_each_chunk(&lens, |tensor, range| {
+    for_each_chunk(&lens, |_, tensor, range| {
         let (p, g, v) = &parts[tensor];
         let g = &g[range.clone()];
         // SAFETY: chunks differ in the tensor or in the range, and tensors do not overlap.
@@ -162,7 +163,7 @@ pub fn adam<T: Float>(tensors: &mut [Adam<T>], hyper: AdamHyper) {
         .collect();
     let decay = |beta: f64| 1.0 - beta.powf(hyper.step as f64);
     let alpha = hyper.learning_rate * decay(hyper.beta_2).sqrt() / decay(hyper.beta_1);
-    for_each_chunk(&lens, |tensor, range| {
+    for_each_chunk(&lens, |_, tensor, range| {
         let (p, g, m, v) = &parts[tensor];
         let g = &g[range.clone()];
         // SAFETY: chunks differ in the tensor or in the range, and tensors do not overlap.
@@ -203,15 +204,14 @@ impl<T: Float> Kernel<T> for AdamChunk<'_, T> {
 /// The sum of the squares of all elements of all tensors, in float64.
 pub fn sum_of_squares<T: Float>(xs: &[&[T]]) -> f64 {
     let lens: Vec<usize> = xs.iter().map(|x| x.len()).collect();
-    let mut partial: Vec<Vec<f64>> = lens.iter().map(|len| vec![0.0; len.div_ceil(GRAIN)]).collect();
-    let outs: Vec<Out<f64>> = partial.iter_mut().map(|partial| Out::new(partial)).collect();
-    for_each_chunk(&lens, |tensor, range| {
-        let chunk = range.start / GRAIN;
-        // SAFETY: each chunk has an element of its own.
-        let out = unsafe { outs[tensor].slice(chunk..chunk + 1) };
-        out[0] = f64::dispatch(Squares { x: &xs[tensor][range] });
+    let mut partial = vec![0.0; lens.iter().map(|len| len.div_ceil(GRAIN)).sum()];
+    let out = Out::new(&mut partial);
+    for_each_chunk(&lens, |task, tensor, range| {
+        // SAFETY: each task has an element of its own.
+        let sum = unsafe { out.slice(task..task + 1) };
+        sum[0] = f64::dispatch(Squares { x: &xs[tensor][range] });
     });
-    partial.iter().flatten().sum()
+    partial.iter().sum()
 }
 
 struct Squares<'a, T> {

@@ -10,8 +10,8 @@ pub(crate) trait RowKernel<T: Float, Y>: Copy + Sync {
     fn row<V: Vector<Scalar = T>>(self, row: usize, y: &mut [Y]);
 }
 
-/// Runs `f` for each row of `cols` elements of `y`; `work` is the number of elements that a row
-/// costs.
+/// Runs `f` for each row of `cols` elements of `y` (the last may be shorter); `work` is the number of
+/// elements that a row costs.
 pub(crate) fn for_each_row<T: Float, Y: Element, F: RowKernel<T, Y>>(
     f: F,
     work: usize,
@@ -35,7 +35,7 @@ impl<T: Float, Y: Element, F: RowKernel<T, Y>> Kernel<T> for Rows<'_, Y, F> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = T>>(self) {
-        for (row, y) in (self.first..).zip(self.y.chunks_exact_mut(self.cols)) {
+        for (row, y) in (self.first..).zip(self.y.chunks_mut(self.cols)) {
             self.f.row::<V>(row, y);
         }
     }

@@ -12,11 +12,15 @@ use crate::vecmath::{exp, log};
 #[inline(always)]
 fn maximum<V: Vector>(x: &[V::Scalar]) -> V {
     let lowest = V::constant(f64::NEG_INFINITY);
-    let mut largest = lowest;
+    // NaN is looked for beside the maximum: within it, it would lengthen the chain of dependent
+    // instructions from one to three. `max` returns its second operand where either is NaN.
+    let (mut largest, mut nan) = (lowest, lowest.is_nan());
     for i in (0..x.len()).step_by(V::LEN) {
-        largest = largest.maximum(load(x, i, lowest));
+        let x = load(x, i, lowest);
+        nan = V::mask_or(nan, x.is_nan());
+        largest = x.max(largest);
     }
-    V::splat(largest.reduce_maximum())
+    V::splat(V::select(nan, V::constant(f64::NAN), largest).reduce_maximum())
 }
 
 /// The sum of e^(x - shift).

@@ -188,9 +188,10 @@ fn fold_groups<T: Element, R: Reducer<T>>(
     y: &mut [T],
 ) -> Result<(), AllocError> {
     let Some(last) = groups.iter().rposition(|&(reduced, _)| reduced) else {
-        return Ok(crate::par::for_each_chunk(y, crate::par::GRAIN, |start, y| {
+        crate::par::for_each_chunk(y, crate::par::GRAIN, |start, y| {
             y.copy_from_slice(&x[start..start + y.len()]);
-        }));
+        });
+        return Ok(());
     };
     let product = |groups: &[(bool, usize)]| groups.iter().map(|group| group.1).product::<usize>();
     let (outer, n, inner) = (product(&groups[..last]), groups[last].1, product(&groups[last + 1..]));

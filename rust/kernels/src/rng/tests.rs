@@ -116,9 +116,10 @@ fn integers_and_permutations_are_uniform() {
 
 #[test]
 fn an_element_depends_on_seed_counter_and_index_only() {
+    type Function<'a, T> = &'a dyn Fn(u64, u64, &mut [T]);
     fn prefixes<T: Float>() {
-        let x = vec![T::ONE; 100];
-        let functions: [&dyn Fn(u64, u64, &mut [T]); 5] = [
+        let x = [T::ONE; 100];
+        let functions: [Function<T>; 5] = [
             &|s, c, y| uniform(s, c, 0.0, 1.0, y),
             &|s, c, y| normal(s, c, 0.0, 1.0, y),
             &|s, c, y| truncated_normal(s, c, 0.0, 1.0, y),

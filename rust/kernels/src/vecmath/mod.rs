@@ -1,6 +1,6 @@
 //! Elementary functions over vectors.
 //!
-//! The float32 functions that networks spend their time in are polynomials ([`single`]), each with
+//! The float32 functions that networks spend their time in are polynomials, each with
 //! a stated error bound that the tests sample (and, when asked to, check on all float32 numbers).
 //! float64, which is for checking, and the rare functions go lane by lane through the standard
 //! library; rare float32 functions are computed in float64 and rounded once. All are lane-wise: a
@@ -49,17 +49,17 @@ macro_rules! polynomial {
 }
 
 polynomial! {
-    /// e^x; float32 within 1 ulp (1.5 without fused multiply-add).
+    /// e^x; float32 within 1.5 ulp.
     exp = f64::exp;
-    /// e^x - 1 without cancellation; float32 within 2 ulp (2.5 without fused multiply-add).
+    /// e^x - 1 without cancellation; float32 within 2 ulp.
     expm1 = f64::exp_m1;
-    /// The natural logarithm; float32 within 1 ulp (1.5 without fused multiply-add).
+    /// The natural logarithm; float32 within 1.5 ulp.
     log = f64::ln;
     /// log(1 + x) without cancellation; float32 within 1.5 ulp.
     log1p = f64::ln_1p;
     /// The hyperbolic tangent; float32 within 3 ulp.
     tanh = f64::tanh;
-    /// The error function; float32 within 2 ulp.
+    /// The error function; float32 within 1.5 ulp.
     erf = libm::erf;
 }
 

@@ -74,11 +74,13 @@ fn reduce_exp<V: Vector>(x: V) -> (V, V) {
 pub(super) fn exp<V: Vector>(x: V) -> V {
     // Beyond these the result is 0 or infinite; `max` and `min` return their second operand where
     // that is NaN.
-    let x = V::constant(89.0).min(V::constant(-104.0).max(x));
-    let (n, p) = reduce_exp(x);
+    let lowest = V::constant(-104.0);
+    let (n, p) = reduce_exp(V::constant(89.0).min(lowest.max(x)));
     // 2^n in two factors: n reaches from -150 (subnormal results) to 128. The last product rounds.
     let normal = n.max(V::constant(-126.0)).min(V::constant(127.0));
-    let rest = n.sub(normal).exp2_int();
+    // 0 is made, not computed: an underflow costs the processor 150 cycles, and the minus infinities
+    // of masks and padding would each meet it.
+    let rest = V::select(x.lt(lowest), V::zero(), n.sub(normal).exp2_int());
     p.add(V::one()).mul(rest).mul(normal.exp2_int())
 }
 
