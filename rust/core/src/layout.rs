@@ -174,8 +174,13 @@ impl Layout {
             return Some(layout);
         }
         // Walk both shapes in groups of equal product; inside an old group strides must chain.
-        let old: SmallVec<[(usize, isize); 6]> =
-            self.shape.iter().copied().zip(self.strides.iter().copied()).filter(|&(side, _)| side != 1).collect();
+        let old: SmallVec<[(usize, isize); 6]> = self
+            .shape
+            .iter()
+            .copied()
+            .zip(self.strides.iter().copied())
+            .filter(|&(side, _)| side != 1)
+            .collect();
         let mut strides: Strides = SmallVec::from_elem(0, shape.len());
         let (mut i, mut j) = (0, 0);
         while i < old.len() {
@@ -278,7 +283,14 @@ mod tests {
         ];
         for view in &views {
             let n = view.len();
-            for target in [vec![n], vec![1, n, 1], vec![2, n / 2], vec![n / 2, 2], vec![n / 12, 1, 6, 2], vec![4, n / 8, 2]] {
+            for target in [
+                vec![n],
+                vec![1, n, 1],
+                vec![2, n / 2],
+                vec![n / 2, 2],
+                vec![n / 12, 1, 6, 2],
+                vec![4, n / 8, 2],
+            ] {
                 if let Some(got) = view.reshape(&target) {
                     assert_eq!(places(&got), places(view), "{view:?} to {target:?}");
                 }

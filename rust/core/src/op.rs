@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::autograd::{self, Backward};
+use crate::autograd;
+pub use crate::autograd::Backward;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, Shape, checked_len};

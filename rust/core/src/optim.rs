@@ -82,7 +82,11 @@ struct Sgd {
 }
 
 impl Formula for Sgd {
-    fn run<T: Stored + autodan_kernels::element::Float>(&self, cells: Vec<Vec<&mut [T]>>, gradients: &[&[T]]) {
+    fn run<T: Stored + autodan_kernels::element::Float>(
+        &self,
+        cells: Vec<Vec<&mut [T]>>,
+        gradients: &[&[T]],
+    ) {
         let mut slots = cells.into_iter();
         let parameters = slots.next().unwrap_or_default();
         let mut velocities = slots.next().unwrap_or_default().into_iter();
@@ -98,7 +102,11 @@ impl Formula for Sgd {
 struct Adam(AdamHyper);
 
 impl Formula for Adam {
-    fn run<T: Stored + autodan_kernels::element::Float>(&self, cells: Vec<Vec<&mut [T]>>, gradients: &[&[T]]) {
+    fn run<T: Stored + autodan_kernels::element::Float>(
+        &self,
+        cells: Vec<Vec<&mut [T]>>,
+        gradients: &[&[T]],
+    ) {
         let mut slots = cells.into_iter().map(Vec::into_iter);
         let (parameters, m, v) = (slots.next(), slots.next(), slots.next());
         let mut tensors: Vec<_> = parameters
@@ -113,7 +121,12 @@ impl Formula for Adam {
     }
 }
 
-fn update(op: &'static str, cells: &[&[Variable]], gradients: &[Tensor], formula: &impl Formula) -> Result<()> {
+fn update(
+    op: &'static str,
+    cells: &[&[Variable]],
+    gradients: &[Tensor],
+    formula: &impl Formula,
+) -> Result<()> {
     check(op, cells, gradients)?;
     // One order for all threads, so that two updates cannot wait for each other.
     let all: Vec<&Variable> = cells.iter().copied().flatten().collect();
@@ -182,7 +195,8 @@ fn check(op: &'static str, cells: &[&[Variable]], gradients: &[Tensor]) -> Resul
                 return Err(Error::shape(op, message));
             }
             if dtype != variable.dtype() {
-                let message = format!("the {name} of variable {i} is {dtype} but the variable is {}", variable.dtype());
+                let message =
+                    format!("the {name} of variable {i} is {dtype} but the variable is {}", variable.dtype());
                 return Err(Error::DType { op, message });
             }
         }

@@ -37,11 +37,8 @@ impl Tensor {
     /// [`Error::Shape`] when the shape's length is not the buffer's.
     pub fn from_buffer<T: Stored>(buffer: Buffer<T>, shape: &[usize]) -> Result<Tensor> {
         if checked_len("tensor", shape)? != buffer.len() {
-            let message = format!(
-                "shape {} does not hold {} elements",
-                crate::error::show_shape(shape),
-                buffer.len()
-            );
+            let message =
+                format!("shape {} does not hold {} elements", crate::error::show_shape(shape), buffer.len());
             return Err(Error::shape("tensor", message));
         }
         let layout = Layout::contiguous(Shape::from_slice(shape));

@@ -49,7 +49,7 @@ pub trait Ternary<T: Float>: Copy + Sync {
 /// # Panics
 /// When the lengths differ.
 pub fn unary<T: Float, F: Unary<T>>(f: F, x: View<T>, y: &mut [T]) {
-    drive(Of1(f), [x], y);
+    apply(Of1(f), [x], y);
 }
 
 /// `y = f(a, b)`, the operands broadcast to one shape, `y` in row-major order.
@@ -57,7 +57,7 @@ pub fn unary<T: Float, F: Unary<T>>(f: F, x: View<T>, y: &mut [T]) {
 /// # Panics
 /// When the shapes or lengths differ.
 pub fn binary<T: Float, F: Binary<T>>(f: F, a: View<T>, b: View<T>, y: &mut [T]) {
-    drive(Of2(f), [a, b], y);
+    apply(Of2(f), [a, b], y);
 }
 
 /// `y = f(a, b, c)`, the operands broadcast to one shape, `y` in row-major order.
@@ -65,7 +65,7 @@ pub fn binary<T: Float, F: Binary<T>>(f: F, a: View<T>, b: View<T>, y: &mut [T])
 /// # Panics
 /// When the shapes or lengths differ.
 pub fn ternary<T: Float, F: Ternary<T>>(f: F, a: View<T>, b: View<T>, c: View<T>, y: &mut [T]) {
-    drive(Of3(f), [a, b, c], y);
+    apply(Of3(f), [a, b, c], y);
 }
 
 /// A function of `N` floats.
@@ -101,21 +101,47 @@ impl<T: Float, F: Ternary<T>> Nary<T, 3> for Of3<F> {
     }
 }
 
-fn drive<T: Float, const N: usize, F: Nary<T, N>>(f: F, xs: [View<T>; N], y: &mut [T]) {
+/// What a function does to contiguous operands and a contiguous output of one length. Behind a pointer, so
+/// that the driver is compiled once for an element type and not once for each function: the call is per
+/// block, not per element.
+type Body<'a, T, const N: usize> = &'a (dyn Fn([&[T]; N], &mut [T]) + Sync);
+
+fn apply<T: Float, const N: usize, F: Nary<T, N>>(f: F, xs: [View<T>; N], y: &mut [T]) {
+    drive(&|xs, y| T::dispatch(Contiguous { f, xs, y }), xs, y);
+}
+
+fn drive<T: Element, const N: usize>(body: Body<T, N>, xs: [View<T>; N], y: &mut [T]) {
     assert!(xs.iter().all(|x| x.shape() == xs[0].shape()), "operands must be broadcast to one shape");
     assert_eq!(xs[0].len(), y.len(), "the output must have the operands' length");
     let slices = xs.map(|x| x.as_slice());
     if slices.iter().all(Option::is_some) {
         let slices = slices.map(|x| x.unwrap_or_default());
-        par::for_each_chunk(y, GRAIN, |start, y| {
-            let xs = slices.map(|x| &x[start..start + y.len()]);
-            T::dispatch(Contiguous { f, xs, y });
-        });
+        par::for_each_chunk(y, GRAIN, |start, y| body(slices.map(|x| &x[start..start + y.len()]), y));
     } else {
         let axes = Axes::new(xs[0].shape(), xs.map(|x| x.strides()));
-        par::for_each_chunk(y, axes.grain(GRAIN), |start, y| {
-            T::dispatch(Strided { f, axes: &axes, xs, start, y });
-        });
+        par::for_each_chunk(y, axes.grain(GRAIN), |start, y| strided(body, &axes, xs, start, y));
+    }
+}
+
+/// The chunk `y`, from element `start` on, of strided operands: block by block.
+fn strided<T: Element, const N: usize>(
+    body: Body<T, N>,
+    axes: &Axes<N>,
+    xs: [View<T>; N],
+    start: usize,
+    y: &mut [T],
+) {
+    let operands: [_; N] = std::array::from_fn(|k| axes.operand(k, xs[k]));
+    let mut scratches = [[T::default(); BLOCK]; N];
+    for (operand, scratch) in operands.iter().zip(&mut scratches) {
+        operand.prepare(y.len(), scratch);
+    }
+    for range in axes.blocks(start..start + y.len()) {
+        let mut xs: [&[T]; N] = [&[]; N];
+        for ((x, operand), scratch) in xs.iter_mut().zip(&operands).zip(&mut scratches) {
+            *x = operand.block(&range, scratch);
+        }
+        body(xs, &mut y[range.start - start..range.end - start]);
     }
 }
 
@@ -134,57 +160,24 @@ impl<T: Float, F: Nary<T, N>, const N: usize> Kernel<T> for Contiguous<'_, T, F,
         let Contiguous { f, xs, y } = self;
         let len = y.len();
         assert!(xs.iter().all(|x| x.len() == len));
-        // Plain loops, here and below: a closure around vectors is a function of its own, which the
-        // compiler may decide not to inline into the one that has the instruction set.
+        // A plain loop, not a closure around vectors: that would be a function of its own, which the compiler
+        // may decide not to inline into the one that has the instruction set. One place evaluates `f`, which
+        // may be long: the tail takes a branch, not a copy.
         let mut lanes = [V::zero(); N];
         let mut i = 0;
-        while i + V::LEN <= len {
+        while i < len {
+            let n = len - i;
             for k in 0..N {
-                // SAFETY: i + LEN <= len, the length of the operands.
-                lanes[k] = unsafe { V::load(xs[k].as_ptr().add(i)) };
+                let x = xs[k].as_ptr();
+                // SAFETY: n elements are left in the operands from i on.
+                lanes[k] =
+                    unsafe { if n >= V::LEN { V::load(x.add(i)) } else { V::load_partial(x.add(i), n) } };
             }
-            // SAFETY: i + LEN <= len, the length of the output.
-            unsafe { f.eval(lanes).store(y.as_mut_ptr().add(i)) };
+            let value = f.eval(lanes);
+            let y = y.as_mut_ptr();
+            // SAFETY: n elements are left in the output from i on.
+            unsafe { if n >= V::LEN { value.store(y.add(i)) } else { value.store_partial(y.add(i), n) } };
             i += V::LEN;
-        }
-        if i < len {
-            for k in 0..N {
-                // SAFETY: len - i elements, fewer than LEN, are left in the operands.
-                lanes[k] = unsafe { V::load_partial(xs[k].as_ptr().add(i), len - i) };
-            }
-            // SAFETY: as many are left in the output.
-            unsafe { f.eval(lanes).store_partial(y.as_mut_ptr().add(i), len - i) };
-        }
-    }
-}
-
-/// The chunk `y`, from element `start` on, of strided operands.
-struct Strided<'a, T, F, const N: usize> {
-    f: F,
-    axes: &'a Axes<N>,
-    xs: [View<'a, T>; N],
-    start: usize,
-    y: &'a mut [T],
-}
-
-impl<T: Float, F: Nary<T, N>, const N: usize> Kernel<T> for Strided<'_, T, F, N> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Vector<Scalar = T>>(self) {
-        let Strided { f, axes, xs, start, y } = self;
-        let operands: [_; N] = std::array::from_fn(|k| axes.operand(k, xs[k]));
-        let mut scratches = [[T::ZERO; BLOCK]; N];
-        for (operand, scratch) in operands.iter().zip(&mut scratches) {
-            operand.prepare(y.len(), scratch);
-        }
-        for range in axes.blocks(start..start + y.len()) {
-            let mut xs: [&[T]; N] = [&[]; N];
-            for ((x, operand), scratch) in xs.iter_mut().zip(&operands).zip(&mut scratches) {
-                *x = operand.block(&range, scratch);
-            }
-            let y = &mut y[range.start - start..range.end - start];
-            Contiguous { f, xs, y }.run::<V>();
         }
     }
 }
@@ -214,27 +207,20 @@ macro_rules! scalar_functions {
                 }
             }
 
-            struct Strided<'a, F, $($X,)+ Y> {
-                f: &'a F,
-                axes: &'a Axes<$n>,
-                $($x: View<'a, $X>,)+
+            /// The chunk `y`, from element `start` on, of strided operands.
+            fn strided<$($X: Element,)+ Y: Element>(
+                body: &(dyn Fn($(&[$X],)+ &mut [Y]) + Sync),
+                axes: &Axes<$n>,
+                $($x: View<$X>,)+
                 start: usize,
-                y: &'a mut [Y],
-            }
-            impl<F: Fn($($X),+) -> Y, $($X: Element,)+ Y: Element> Kernel<f32> for Strided<'_, F, $($X,)+ Y> {
-                type Output = ();
-                #[inline(always)]
-                fn run<V: Vector<Scalar = f32>>(self) {
-                    let Strided { f, axes, $($x,)+ start, y } = self;
-                    $(
-                        let mut $x = (axes.operand($k, $x), [$X::default(); BLOCK]);
-                        $x.0.prepare(y.len(), &mut $x.1);
-                    )+
-                    for range in axes.blocks(start..start + y.len()) {
-                        $(let $x = $x.0.block(&range, &mut $x.1);)+
-                        let y = &mut y[range.start - start..range.end - start];
-                        Dense { f, $($x,)+ y }.run::<V>();
-                    }
+                y: &mut [Y],
+            ) {
+                $(
+                    let mut $x = (axes.operand($k, $x), [$X::default(); BLOCK]);
+                    $x.0.prepare(y.len(), &mut $x.1);
+                )+
+                for range in axes.blocks(start..start + y.len()) {
+                    body($($x.0.block(&range, &mut $x.1),)+ &mut y[range.start - start..range.end - start]);
                 }
             }
 
@@ -242,16 +228,12 @@ macro_rules! scalar_functions {
             assert!(shape.iter().all(|s| *s == shape[0]), "operands must be broadcast to one shape");
             let lens = [$($x.len()),+];
             assert_eq!(lens[0], y.len(), "the output must have the operands' length");
+            let body = |$($x: &[$X],)+ y: &mut [Y]| f32::dispatch(Dense { f: &f, $($x,)+ y });
             if let ($(Some($x),)+) = ($($x.as_slice(),)+) {
-                return par::for_each_chunk(y, GRAIN, |start, y| {
-                    $(let $x = &$x[start..start + y.len()];)+
-                    f32::dispatch(Dense { f: &f, $($x,)+ y });
-                });
+                return par::for_each_chunk(y, GRAIN, |start, y| body($(&$x[start..start + y.len()],)+ y));
             }
             let axes = Axes::new(shape[0], [$($x.strides()),+]);
-            par::for_each_chunk(y, axes.grain(GRAIN), |start, y| {
-                f32::dispatch(Strided { f: &f, axes: &axes, $($x,)+ start, y });
-            });
+            par::for_each_chunk(y, axes.grain(GRAIN), |start, y| strided(&body, &axes, $($x,)+ start, y));
         }
     )*};
 }

@@ -124,17 +124,8 @@ pub(crate) fn dispatch_f32<K: Kernel<f32>>(kernel: K) -> K::Output {
 
 #[inline(always)]
 pub(crate) fn dispatch_f64<K: Kernel<f64>>(kernel: K) -> K::Output {
-    // One vector type whatever the set, so float64 has the same bits everywhere; the compiler maps
-    // it onto the set's registers.
-    match active() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `active` only returns sets that the machine has.
-        Isa::Avx512 => unsafe { run_avx512::<f64, Wide<f64, 8>, K>(kernel) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Isa::Avx2 => unsafe { run_avx2::<f64, Wide<f64, 8>, K>(kernel) },
-        _ => kernel.run::<Wide<f64, 8>>(),
-    }
+    // float64 is for checking gradients, not for speed: one compiled form, with the same bits everywhere.
+    kernel.run::<Wide<f64, 8>>()
 }
 
 /// # Safety

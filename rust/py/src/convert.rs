@@ -22,7 +22,11 @@ pub(crate) fn numpy(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     Ok(NUMPY.get_or_try_init(py, || PyModule::import(py, "numpy").map(Bound::unbind))?.bind(py))
 }
 
-fn numpy_type<'py>(py: Python<'py>, name: &'static str, cell: &'static PyOnceLock<Py<PyType>>) -> PyResult<&'py Bound<'py, PyType>> {
+fn numpy_type<'py>(
+    py: Python<'py>,
+    name: &'static str,
+    cell: &'static PyOnceLock<Py<PyType>>,
+) -> PyResult<&'py Bound<'py, PyType>> {
     cell.import(py, "numpy", name)
 }
 
@@ -92,7 +96,9 @@ impl Operand {
                     _ => true,
                 };
                 if !fits {
-                    let message = format!("{value} does not fit the tensor's dtype {dtype}; convert the tensor with astype()");
+                    let message = format!(
+                        "{value} does not fit the tensor's dtype {dtype}; convert the tensor with astype()"
+                    );
                     return Err(PyOverflowError::new_err(message));
                 }
                 Tensor::scalar(value).and_then(|scalar| ops::cast(&scalar, dtype))
@@ -150,12 +156,17 @@ fn array(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
         let described = |error: PyErr| {
             let kind = object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
             let message = format!("cannot make a tensor of {kind}: {}", error.value(py));
-            if error.is_instance_of::<PyValueError>(py) { PyValueError::new_err(message) } else { PyTypeError::new_err(message) }
+            if error.is_instance_of::<PyValueError>(py) {
+                PyValueError::new_err(message)
+            } else {
+                PyTypeError::new_err(message)
+            }
         };
         numpy(py)?.call_method1("asarray", (object,)).map_err(described)?
     };
     let dtype = array.getattr("dtype")?;
-    let (kind, size): (String, usize) = (dtype.getattr("kind")?.extract()?, dtype.getattr("itemsize")?.extract()?);
+    let (kind, size): (String, usize) =
+        (dtype.getattr("kind")?.extract()?, dtype.getattr("itemsize")?.extract()?);
     // Python's floats are float32 here.
     let target = match (kind.as_str(), size) {
         ("f", 8) if !is_array && !holds_doubles(object) => "float32",
@@ -321,9 +332,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for ShapeArg {
         sides
             .iter()
             .map(|&side| {
-                usize::try_from(side).map_err(|_| {
-                    PyValueError::new_err(format!("shape {sides:?} has a negative side"))
-                })
+                usize::try_from(side)
+                    .map_err(|_| PyValueError::new_err(format!("shape {sides:?} has a negative side")))
             })
             .collect::<PyResult<_>>()
             .map(ShapeArg)

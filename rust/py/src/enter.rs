@@ -17,7 +17,11 @@ const WORTH_RELEASING: usize = 1 << 16;
 ///
 /// # Errors
 /// Whatever `f` raises.
-pub(crate) fn enter<R: Send>(py: Python<'_>, work: usize, f: impl FnOnce() -> Result<R> + Send) -> PyResult<R> {
+pub(crate) fn enter<R: Send>(
+    py: Python<'_>,
+    work: usize,
+    f: impl FnOnce() -> Result<R> + Send,
+) -> PyResult<R> {
     let guarded = || catch_unwind(AssertUnwindSafe(f));
     let outcome = if work >= WORTH_RELEASING { py.detach(guarded) } else { guarded() };
     match outcome {

@@ -59,7 +59,9 @@ impl Key {
             match item {
                 Item::Ellipsis => {
                     let rest = shape.len() - named;
-                    entries.extend(shape[axis..axis + rest].iter().map(|&side| Entry::Range(AxisRange::full(side))));
+                    entries.extend(
+                        shape[axis..axis + rest].iter().map(|&side| Entry::Range(AxisRange::full(side))),
+                    );
                     axis += rest;
                 }
                 Item::NewAxis => entries.push(Entry::NewAxis),
@@ -67,7 +69,8 @@ impl Key {
                     let side = shape[axis] as i64;
                     let place = if index < 0 { index + side } else { index };
                     if !(0..side).contains(&place) {
-                        let message = format!("index {index} is out of bounds for axis {axis} of {side} elements");
+                        let message =
+                            format!("index {index} is out of bounds for axis {axis} of {side} elements");
                         return Err(PyIndexError::new_err(message));
                     }
                     // Next to arrays an integer is one of them.
@@ -78,7 +81,9 @@ impl Key {
                     axis += 1;
                 }
                 Item::Slice => {
-                    let Some(slice) = source.and_then(|source| source.cast::<PySlice>().ok()) else { continue };
+                    let Some(slice) = source.and_then(|source| source.cast::<PySlice>().ok()) else {
+                        continue;
+                    };
                     let indices = slice.indices(shape[axis] as isize)?;
                     entries.push(Entry::Range(AxisRange {
                         start: indices.start.max(0) as usize,
@@ -192,7 +197,10 @@ fn flat_indices(arrays: &[&Tensor], sides: &[usize]) -> Result<Tensor> {
         let zero = Tensor::scalar(0i64)?;
         let bad = ops::logical_or(&ops::greater_equal(array, &n)?, &ops::less(array, &ops::negative(&n)?)?)?;
         if ops::any(&bad, None, false)?.item()? != 0.0 {
-            return Err(Error::index("getitem", format!("an index is out of bounds for an axis of {side} elements")));
+            return Err(Error::index(
+                "getitem",
+                format!("an index is out of bounds for an axis of {side} elements"),
+            ));
         }
         let place = ops::select(&ops::less(array, &zero)?, &ops::add(array, &n)?, array)?;
         flat = Some(match flat {
@@ -239,7 +247,10 @@ impl Item {
             return Ok(Item::Slice);
         }
         if item.is_instance_of::<PyInt>() && !item.is_instance_of::<PyBool>() {
-            return item.extract().map(Item::Integer).map_err(|_| PyIndexError::new_err(format!("index {item} is out of bounds")));
+            return item
+                .extract()
+                .map(Item::Integer)
+                .map_err(|_| PyIndexError::new_err(format!("index {item} is out of bounds")));
         }
         let tensor = convert::tensor(item)?;
         match tensor.dtype() {
@@ -247,7 +258,9 @@ impl Item {
             dtype if dtype.is_integer() && tensor.ndim() == 0 => {
                 Ok(Item::Integer(tensor.item().map_err(to_python)? as i64))
             }
-            dtype if dtype.is_integer() => ops::cast(&tensor, DType::Int64).map(Item::Array).map_err(to_python),
+            dtype if dtype.is_integer() => {
+                ops::cast(&tensor, DType::Int64).map(Item::Array).map_err(to_python)
+            }
             // An empty list has the default dtype of floats.
             _ if tensor.is_empty() => ops::cast(&tensor, DType::Int64).map(Item::Array).map_err(to_python),
             dtype => Err(PyIndexError::new_err(format!(

@@ -1,6 +1,7 @@
 //! What the engine runs on: threads, instruction sets, memory.
 
-use autodan_kernels::{buffer, isa, memory, par};
+use autodan_kernels::isa::{self as instruction_set, Isa};
+use autodan_kernels::{buffer, memory, par};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -24,29 +25,32 @@ fn num_threads() -> usize {
 #[pyfunction]
 fn set_num_threads(n: usize) -> PyResult<()> {
     if !(1..=par::MAX_THREADS).contains(&n) {
-        return Err(PyValueError::new_err(format!("the number of threads, {n}, must be between 1 and {}", par::MAX_THREADS)));
+        return Err(PyValueError::new_err(format!(
+            "the number of threads, {n}, must be between 1 and {}",
+            par::MAX_THREADS
+        )));
     }
     par::set_threads(n);
     Ok(())
 }
 
 /// The name of the instruction set in use.
-#[pyfunction(name = "isa")]
+#[pyfunction]
 fn isa() -> &'static str {
-    isa::active().name()
+    instruction_set::active().name()
 }
 
 /// The names of the instruction sets that this machine has.
 #[pyfunction]
 fn available_isas() -> Vec<&'static str> {
-    isa::Isa::ALL.into_iter().filter(|isa| isa.is_available()).map(isa::Isa::name).collect()
+    Isa::ALL.into_iter().filter(|isa| isa.is_available()).map(Isa::name).collect()
 }
 
 /// Makes kernels use the named instruction set from now on.
 #[pyfunction]
 fn set_isa(name: &str) -> PyResult<()> {
-    match isa::Isa::from_name(name) {
-        Some(isa) if isa::force(isa) => Ok(()),
+    match Isa::from_name(name) {
+        Some(isa) if instruction_set::force(isa) => Ok(()),
         _ => Err(PyValueError::new_err(format!(
             "instruction set '{name}' is not available here; those that are: {}",
             available_isas().join(", ")

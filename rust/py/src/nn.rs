@@ -14,7 +14,20 @@ use crate::tensor::PyTensor;
 
 /// Adds these functions to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_functions!(module, [conv2d, max_pool2d, average_pool2d, softmax, log_softmax, sparse_softmax_cross_entropy, softmax_cross_entropy, batch_norm, dropout]);
+    add_functions!(
+        module,
+        [
+            conv2d,
+            max_pool2d,
+            average_pool2d,
+            softmax,
+            log_softmax,
+            sparse_softmax_cross_entropy,
+            softmax_cross_entropy,
+            batch_norm,
+            dropout
+        ]
+    );
     Ok(())
 }
 
@@ -29,7 +42,11 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Two {
         let values = match values[..] {
             [both] => [both, both],
             [first, second] => [first, second],
-            _ => return Err(PyValueError::new_err(format!("expected an integer or a pair of them, got {values:?}"))),
+            _ => {
+                return Err(PyValueError::new_err(format!(
+                    "expected an integer or a pair of them, got {values:?}"
+                )));
+            }
         };
         if values.iter().any(|&value| value < 0) {
             return Err(PyValueError::new_err(format!("{values:?} must not be negative")));
@@ -52,9 +69,12 @@ fn padding(object: Option<&Bound<'_, PyAny>>) -> PyResult<Padding> {
             ))),
         };
     }
-    let ((top, bottom), (left, right)) = object.extract::<((usize, usize), (usize, usize))>().map_err(|_| {
-        PyValueError::new_err(format!("padding {object} must be 'valid', 'same' or ((top, bottom), (left, right))"))
-    })?;
+    let ((top, bottom), (left, right)) =
+        object.extract::<((usize, usize), (usize, usize))>().map_err(|_| {
+            PyValueError::new_err(format!(
+                "padding {object} must be 'valid', 'same' or ((top, bottom), (left, right))"
+            ))
+        })?;
     Ok(Padding::Explicit([[top, bottom], [left, right]]))
 }
 
@@ -74,7 +94,8 @@ fn conv2d(
     groups: usize,
 ) -> Output {
     let padding = self::padding(padding)?;
-    let work = x.0.len().saturating_mul(kernel.0.len() / kernel.0.shape().get(2).copied().unwrap_or(1).max(1)) / 16;
+    let work =
+        x.0.len().saturating_mul(kernel.0.len() / kernel.0.shape().get(2).copied().unwrap_or(1).max(1)) / 16;
     run(py, work, || ops::conv2d(&x.0, &kernel.0, strides.0, padding, dilation.0, groups))
 }
 

@@ -49,24 +49,82 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     for (name, doc, function) in pairwise {
         add_binary(module, name, doc, function)?;
     }
-    add_functions!(module, [
-        tensor, asarray, zeros, ones, full, zeros_like, ones_like, full_like, eye, arange, linspace, cast, isnan, isinf, isfinite, logical_not, elu, celu, leaky_relu, gelu, clip, select, sum, mean, max, min, prod, var, std, any, all, logsumexp, argmax, argmin, reshape, transpose, expand_dims, squeeze, broadcast_to, flip, moveaxis, swapaxes, concatenate, stack, take, pad, one_hot, matmul,
-    ]);
+    add_functions!(
+        module,
+        [
+            tensor,
+            asarray,
+            zeros,
+            ones,
+            full,
+            zeros_like,
+            ones_like,
+            full_like,
+            eye,
+            arange,
+            linspace,
+            cast,
+            isnan,
+            isinf,
+            isfinite,
+            logical_not,
+            elu,
+            celu,
+            leaky_relu,
+            gelu,
+            clip,
+            select,
+            sum,
+            mean,
+            max,
+            min,
+            prod,
+            var,
+            std,
+            any,
+            all,
+            logsumexp,
+            argmax,
+            argmin,
+            reshape,
+            transpose,
+            expand_dims,
+            squeeze,
+            broadcast_to,
+            flip,
+            moveaxis,
+            swapaxes,
+            concatenate,
+            stack,
+            take,
+            pad,
+            one_hot,
+            matmul,
+        ]
+    );
     Ok(())
 }
 
 /// Adds a function made of a closure. The signature in its documentation is what `inspect` and help() read.
-fn add_closure<F>(module: &Bound<'_, PyModule>, name: &'static str, doc: &str, parameters: &str, f: F) -> PyResult<()>
+fn add_closure<F>(
+    module: &Bound<'_, PyModule>,
+    name: &'static str,
+    doc: &str,
+    parameters: &str,
+    f: F,
+) -> PyResult<()>
 where
     F: Fn(&Bound<'_, PyTuple>, Option<&Bound<'_, PyDict>>) -> Output + Send + Sync + 'static,
 {
     let text = |text: String| CString::new(text).map_err(|_| PyValueError::new_err("a NUL in a name"));
+    let function_name = name;
     let doc = text(format!("{name}({parameters})\n--\n\n{}", doc.trim()))?;
     let name = text(name.to_owned())?;
     // A function of the module lives as long as the process.
-    let (name, doc): (&'static _, &'static _) = (Box::leak(name.into_boxed_c_str()), Box::leak(doc.into_boxed_c_str()));
+    let (name, doc): (&'static _, &'static _) =
+        (Box::leak(name.into_boxed_c_str()), Box::leak(doc.into_boxed_c_str()));
     let function = PyCFunction::new_closure(module.py(), Some(name), Some(doc), f)?;
-    module.add(name.to_str()?, function)
+    module.add(function_name, function)
 }
 
 fn add_binary(
@@ -95,10 +153,13 @@ fn arguments<'py, const N: usize>(
         let by_name = kwargs.map(|kwargs| kwargs.get_item(name)).transpose()?.flatten();
         match if i < args.len() { Some(args.get_item(i)?) } else { by_name } {
             Some(value) => found.push(value),
-            None => return Err(PyTypeError::new_err(format!("{function}() is missing the argument '{name}'"))),
+            None => {
+                return Err(PyTypeError::new_err(format!("{function}() is missing the argument '{name}'")));
+            }
         }
     }
-    let signature = || PyTypeError::new_err(format!("{function}() takes the arguments {} only", names.join(", ")));
+    let signature =
+        || PyTypeError::new_err(format!("{function}() takes the arguments {} only", names.join(", ")));
     if given != N {
         return Err(signature());
     }
@@ -144,7 +205,8 @@ fn asarray(data: &Bound<'_, PyAny>, dtype: Option<DTypeArg>, copy: Option<bool>)
     }
     let is_ours = data.is_instance_of::<PyTensor>();
     if copy == Some(false) && !is_ours {
-        let Some(x) = convert::borrow(data)?.filter(|x| dtype.is_none_or(|dtype| dtype.0 == x.dtype())) else {
+        let Some(x) = convert::borrow(data)?.filter(|x| dtype.is_none_or(|dtype| dtype.0 == x.dtype()))
+        else {
             return Err(PyValueError::new_err(
                 "asarray: this object cannot be borrowed without a copy; only NumPy arrays of a supported dtype can",
             ));
@@ -311,7 +373,9 @@ fn clip(
 ) -> Output {
     let bound = |bound: Option<&Bound<'_, PyAny>>, unbounded: f64| match bound {
         None => Some(unbounded),
-        Some(bound) if bound.is_instance_of::<PyFloat>() || bound.is_instance_of::<PyInt>() => bound.extract().ok(),
+        Some(bound) if bound.is_instance_of::<PyFloat>() || bound.is_instance_of::<PyInt>() => {
+            bound.extract().ok()
+        }
         Some(_) => None,
     };
     let value = convert::tensor(x)?;
@@ -343,11 +407,11 @@ fn select(py: Python<'_>, condition: Arg, x1: &Bound<'_, PyAny>, x2: &Bound<'_, 
 
 /// Functions of (x, axis=None, keepdims=False).
 macro_rules! reductions {
-    ($($(#[$doc:meta])* $name:ident;)+) => {$(
+    ($($(#[$doc:meta])* $function:ident: $name:ident;)+) => {$(
         $(#[$doc])*
-        #[pyfunction]
+        #[pyfunction(name = stringify!($name))]
         #[pyo3(signature = (x, axis=None, keepdims=false))]
-        fn $name(py: Python<'_>, x: Arg, axis: Option<Axes>, keepdims: bool) -> Output {
+        fn $function(py: Python<'_>, x: Arg, axis: Option<Axes>, keepdims: bool) -> Output {
             run(py, x.0.len(), || ops::$name(&x.0, axes(&axis), keepdims))
         }
     )+};
@@ -355,25 +419,25 @@ macro_rules! reductions {
 
 reductions! {
     /// The sum over `axis` (all by default).
-    sum;
+    sum: sum;
     /// The mean over `axis` (all by default).
-    mean;
+    mean: mean;
     /// The largest element over `axis` (all by default).
-    max;
+    max: max;
     /// The smallest element over `axis` (all by default).
-    min;
+    min: min;
     /// The product over `axis` (all by default).
-    prod;
+    prod: prod;
     /// The variance over `axis` (all by default).
-    var;
+    var: var;
     /// The standard deviation over `axis` (all by default).
-    std;
+    std_: std;
     /// Whether any element over `axis` (all by default) is true.
-    any;
+    any: any;
     /// Whether all elements over `axis` (all by default) are true.
-    all;
+    all: all;
     /// `log(sum(exp(x)))` over `axis` (all by default), without overflow.
-    logsumexp;
+    logsumexp: logsumexp;
 }
 
 /// The index of the largest element along `axis`, or in the flattened tensor.
@@ -475,7 +539,9 @@ fn pad(py: Python<'_>, x: Arg, pad_width: &Bound<'_, PyAny>, constant_values: f6
         vec![pair; ndim]
     } else {
         pad_width.extract().map_err(|_| {
-            PyValueError::new_err(format!("pad: pad_width must be a pair (before, after) for each axis, none negative, got {pad_width}"))
+            PyValueError::new_err(format!(
+                "pad: pad_width must be a pair (before, after) for each axis, none negative, got {pad_width}"
+            ))
         })?
     };
     let widths = if widths.len() == 1 { vec![widths[0]; ndim] } else { widths };

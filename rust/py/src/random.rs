@@ -9,7 +9,17 @@ use crate::ops::{Output, run};
 
 /// Adds these functions to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    add_functions!(module, [random_uniform, random_normal, random_truncated_normal, random_bernoulli, random_randint, random_permutation]);
+    add_functions!(
+        module,
+        [
+            random_uniform,
+            random_normal,
+            random_truncated_normal,
+            random_bernoulli,
+            random_randint,
+            random_permutation
+        ]
+    );
     Ok(())
 }
 
@@ -62,7 +72,14 @@ fn random_truncated_normal(
 
 /// 1 with probability `p`, else 0; a function of seed and counter.
 #[pyfunction]
-fn random_bernoulli(py: Python<'_>, shape: ShapeArg, p: f64, dtype: DTypeArg, seed: u64, counter: u64) -> Output {
+fn random_bernoulli(
+    py: Python<'_>,
+    shape: ShapeArg,
+    p: f64,
+    dtype: DTypeArg,
+    seed: u64,
+    counter: u64,
+) -> Output {
     random(py, Distribution::Bernoulli { p }, &shape, dtype, Key { seed, counter })
 }
 

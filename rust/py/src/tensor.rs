@@ -59,7 +59,11 @@ impl PyTensor {
     }
 
     /// `f` of the value, as a new Python tensor.
-    pub(crate) fn unary(&self, py: Python<'_>, f: impl FnOnce(&Tensor) -> Result<Tensor> + Send) -> PyResult<PyTensor> {
+    pub(crate) fn unary(
+        &self,
+        py: Python<'_>,
+        f: impl FnOnce(&Tensor) -> Result<Tensor> + Send,
+    ) -> PyResult<PyTensor> {
         let x = self.tensor();
         enter(py, x.len(), || f(&x)).map(PyTensor::new)
     }
@@ -506,11 +510,19 @@ impl PyTensor {
         binary(other, slf.as_any(), ops::modulo)
     }
 
-    fn __pow__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>, modulo: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    fn __pow__(
+        slf: &Bound<'_, Self>,
+        other: &Bound<'_, PyAny>,
+        modulo: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
         power(slf.as_any(), other, modulo)
     }
 
-    fn __rpow__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>, modulo: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    fn __rpow__(
+        slf: &Bound<'_, Self>,
+        other: &Bound<'_, PyAny>,
+        modulo: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
         power(other, slf.as_any(), modulo)
     }
 
@@ -614,7 +626,10 @@ impl PyTensor {
 
     fn __len__(&self) -> PyResult<usize> {
         let x = self.tensor();
-        x.shape().first().copied().ok_or_else(|| PyTypeError::new_err("a tensor of no dimensions has no length"))
+        x.shape()
+            .first()
+            .copied()
+            .ok_or_else(|| PyTypeError::new_err("a tensor of no dimensions has no length"))
     }
 
     fn __iter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -638,7 +653,10 @@ impl PyTensor {
         let py = key.py();
         let current = self.tensor();
         let value = Operand::from_python(value)?.into_tensor()?;
-        if autograd::is_recording() && (current.requires_grad() || value.requires_grad()) && self.variable().is_none() {
+        if autograd::is_recording()
+            && (current.requires_grad() || value.requires_grad())
+            && self.variable().is_none()
+        {
             return Err(PyValueError::new_err(
                 "cannot assign into or from a tensor that requires a gradient, since gradients do not flow through an \
                  assignment; use where() or concatenate(), or assign under no_grad()",
@@ -653,7 +671,8 @@ impl PyTensor {
             Handle::Value(cell) => {
                 drop(current);
                 let mut cell = cell.write().unwrap_or_else(PoisonError::into_inner);
-                enter(py, 0, || key.assign(&mut cell, &value))
+                let target = &mut *cell;
+                enter(py, 0, || key.assign(target, &value))
             }
         }
     }
@@ -670,7 +689,8 @@ impl PyTensor {
         let options = PyDict::new(py);
         options.set_item("separator", ", ")?;
         options.set_item("prefix", "tensor(")?;
-        let text = convert::numpy(py)?.call_method("array2string", (PyTensor::numpy(slf)?,), Some(&options))?;
+        let text =
+            convert::numpy(py)?.call_method("array2string", (PyTensor::numpy(slf)?,), Some(&options))?;
         let grad = if x.requires_grad() { ", requires_grad=True" } else { "" };
         Ok(format!("tensor({text}, shape={}, dtype={}{grad})", x.show_shape(), x.dtype()))
     }
@@ -723,7 +743,7 @@ impl PyTensor {
     }
 
     fn __array_function__<'py>(
-        slf: &Bound<'py, Self>,
+        &self,
         function: &Bound<'py, PyAny>,
         _types: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
@@ -734,7 +754,9 @@ impl PyTensor {
 
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
-            return Err(PyBufferError::new_err("a tensor's memory is read-only; np.array(t) makes a copy to write"));
+            return Err(PyBufferError::new_err(
+                "a tensor's memory is read-only; np.array(t) makes a copy to write",
+            ));
         }
         // SAFETY: the interpreter passes a buffer structure for us to fill.
         unsafe { crate::interop::fill_buffer(slf.get().tensor(), slf.into_any(), view) };

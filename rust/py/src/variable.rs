@@ -35,14 +35,15 @@ impl PyVariable {
         trainable: bool,
         name: &str,
         dtype: Option<DTypeArg>,
-    ) -> PyResult<(PyVariable, PyTensor)> {
+    ) -> PyResult<PyClassInitializer<PyVariable>> {
         let mut value = convert::tensor(initial_value)?.detach();
         if let Some(DTypeArg(dtype)) = dtype {
             value = ops::cast(&value, dtype).map_err(to_python)?;
         }
         let value = ops::view::copy(&value).map_err(to_python)?;
         let variable = PyVariable { name: Mutex::new(name.to_owned()), path: Mutex::new(None) };
-        Ok((variable, PyTensor::of_variable(Variable::new(&value, trainable))))
+        let base = PyTensor::of_variable(Variable::new(&value, trainable));
+        Ok(PyClassInitializer::from(base).add_subclass(variable))
     }
 
     /// The current value; gradients flow to the variable when it is trainable.

@@ -272,7 +272,10 @@ fn run<R: Rule>(rule: R, x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
     let dtype = if R::KEEPS_INTEGERS { met } else { met.to_float() };
     if dtype == DType::Bool {
         let hint = "use logical_and, logical_or or logical_xor on bool tensors, or astype() to numbers";
-        return Err(Error::DType { op: R::NAME, message: format!("bool operands have no arithmetic; {hint}") });
+        return Err(Error::DType {
+            op: R::NAME,
+            message: format!("bool operands have no arithmetic; {hint}"),
+        });
     }
     if x1.dtype() == dtype && x2.dtype() == dtype {
         return apply(Apply(rule), &[x1, x2]);

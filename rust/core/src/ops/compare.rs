@@ -6,7 +6,7 @@ use autodan_kernels::element::Bool;
 use autodan_kernels::elementwise;
 
 use crate::dtype::DType;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::op::{Backward, Gradients, Op, Saves, SpecRef, Specs, apply, one};
 use crate::ops::binary::{broadcast, promote};
 use crate::ops::cast;

@@ -40,7 +40,13 @@ impl Window {
     ///
     /// # Errors
     /// [`Error::Shape`] when the window is larger than the padded axis.
-    pub(crate) fn place(&self, op: &'static str, n: usize, padding: Padding, axis: usize) -> Result<([usize; 2], usize)> {
+    pub(crate) fn place(
+        &self,
+        op: &'static str,
+        n: usize,
+        padding: Padding,
+        axis: usize,
+    ) -> Result<([usize; 2], usize)> {
         let reach = (self.size - 1)
             .checked_mul(self.dilation)
             .and_then(|reach| reach.checked_add(1))
@@ -49,7 +55,8 @@ impl Window {
             Padding::Valid => [0, 0],
             Padding::Same => {
                 let windows = n.div_ceil(self.stride);
-                let total = (windows.max(1) - 1).saturating_mul(self.stride).saturating_add(reach).saturating_sub(n);
+                let total =
+                    (windows.max(1) - 1).saturating_mul(self.stride).saturating_add(reach).saturating_sub(n);
                 if n == 0 { [0, 0] } else { [total / 2, total - total / 2] }
             }
             Padding::Explicit(pads) => pads[axis],
@@ -149,8 +156,11 @@ impl Op for Conv2d {
         let g = context.grad()?;
         let (x, w) = (Shape::from_slice(context.input_shape(0)), Shape::from_slice(context.input_shape(1)));
         Ok(Gradients::from_iter([
-            context.when(0, || apply(Conv2dBackwardData { attributes: self.0, x }, &[g, &context.input(1)?]))?,
-            context.when(1, || apply(Conv2dBackwardWeights { attributes: self.0, w }, &[&context.input(0)?, g]))?,
+            context
+                .when(0, || apply(Conv2dBackwardData { attributes: self.0, x }, &[g, &context.input(1)?]))?,
+            context.when(1, || {
+                apply(Conv2dBackwardWeights { attributes: self.0, w }, &[&context.input(0)?, g])
+            })?,
         ]))
     }
 }
@@ -251,7 +261,8 @@ pub fn conv2d(
 ) -> Result<Tensor> {
     let op = "conv2d";
     let (xs, ws) = (x.shape(), kernel.shape());
-    let (&[_, height, width, channels], &[kernel_height, kernel_width, kernel_channels, filters]) = (xs, ws) else {
+    let (&[_, height, width, channels], &[kernel_height, kernel_width, kernel_channels, filters]) = (xs, ws)
+    else {
         return Err(Error::shape(
             op,
             format!(
@@ -266,7 +277,9 @@ pub fn conv2d(
     check_positive(op, "dilation", dilation)?;
     check_positive(op, "kernel size", [kernel_height, kernel_width])?;
     if groups == 0 || !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
-        let message = format!("groups={groups} must divide both the {channels} input channels and the {filters} filters");
+        let message = format!(
+            "groups={groups} must divide both the {channels} input channels and the {filters} filters"
+        );
         return Err(Error::value(op, message));
     }
     if kernel_channels != channels / groups {

@@ -120,7 +120,11 @@ struct Pad {
 
 impl Pad {
     fn shape(&self, input: &[usize]) -> Option<Shape> {
-        input.iter().zip(&self.widths).map(|(&side, &(before, after))| side.checked_add(before)?.checked_add(after)).collect()
+        input
+            .iter()
+            .zip(&self.widths)
+            .map(|(&side, &(before, after))| side.checked_add(before)?.checked_add(after))
+            .collect()
     }
 
     /// Where the input lies in the output.
@@ -136,7 +140,10 @@ impl Op for Pad {
 
     fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs> {
         let shape = self.shape(inputs[0].shape);
-        one(inputs[0].dtype, &shape.ok_or_else(|| Error::shape("pad", "the result exceeds the address space"))?)
+        one(
+            inputs[0].dtype,
+            &shape.ok_or_else(|| Error::shape("pad", "the result exceeds the address space"))?,
+        )
     }
 
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
@@ -162,7 +169,8 @@ impl Op for Pad {
 /// [`Error::Value`] when the number of pairs is not that of the dimensions.
 pub fn pad(x: &Tensor, widths: &[(usize, usize)], value: f64) -> Result<Tensor> {
     if widths.len() != x.ndim() {
-        let message = format!("{} pairs of widths for the {} dimensions of {}", widths.len(), x.ndim(), x.show_shape());
+        let message =
+            format!("{} pairs of widths for the {} dimensions of {}", widths.len(), x.ndim(), x.show_shape());
         return Err(Error::value("pad", message));
     }
     apply(Pad { widths: widths.to_vec(), value }, &[x])
@@ -183,7 +191,10 @@ fn checked_indices(indices: &In<'_>, n: usize) -> Result<Vec<i64>> {
             if (0..n as i64).contains(&place) {
                 Ok(place)
             } else {
-                Err(Error::index("take", format!("index {index} is out of bounds for an axis of {n} elements")))
+                Err(Error::index(
+                    "take",
+                    format!("index {index} is out of bounds for an axis of {n} elements"),
+                ))
             }
         })
         .collect()

@@ -54,7 +54,10 @@ impl Op for Matmul {
         let (a, b) = (inputs[0].shape, inputs[1].shape);
         let (inner_a, inner_b) = (a[a.len() - 1], b[b.len() - 2]);
         let error = |why: String| {
-            Error::shape("matmul", format!("shapes {} and {} do not match: {why}", show_shape(a), show_shape(b)))
+            Error::shape(
+                "matmul",
+                format!("shapes {} and {} do not match: {why}", show_shape(a), show_shape(b)),
+            )
         };
         if inner_a != inner_b {
             return Err(error(format!(
@@ -62,7 +65,8 @@ impl Op for Matmul {
                  transpose one of them?"
             )));
         }
-        let mut shape = stack_shape(a, b).ok_or_else(|| error("the leading sides do not broadcast".into()))?;
+        let mut shape =
+            stack_shape(a, b).ok_or_else(|| error("the leading sides do not broadcast".into()))?;
         shape.extend([a[a.len() - 2], b[b.len() - 1]]);
         one(inputs[0].dtype, &shape)
     }

@@ -21,7 +21,8 @@ pub mod view;
 pub mod write;
 
 pub use binary::{
-    add, arctan2, divide, floor_divide, maximum, minimum, modulo, multiply, power, sigmoid_cross_entropy, subtract,
+    add, arctan2, divide, floor_divide, maximum, minimum, modulo, multiply, power, sigmoid_cross_entropy,
+    subtract,
 };
 pub use cast::cast;
 pub use compare::{

@@ -21,9 +21,16 @@ struct Attributes {
 }
 
 impl Attributes {
-    fn new(op: &'static str, x: &Tensor, window: [usize; 2], strides: [usize; 2], padding: Padding) -> Result<Attributes> {
+    fn new(
+        op: &'static str,
+        x: &Tensor,
+        window: [usize; 2],
+        strides: [usize; 2],
+        padding: Padding,
+    ) -> Result<Attributes> {
         let &[_, height, width, _] = x.shape() else {
-            let message = format!("expected images of shape (batch, height, width, channels), got {}", x.show_shape());
+            let message =
+                format!("expected images of shape (batch, height, width, channels), got {}", x.show_shape());
             return Err(Error::shape(op, message));
         };
         check_positive(op, "pool_size", window)?;
@@ -31,7 +38,10 @@ impl Attributes {
         if let Padding::Explicit(pads) = padding
             && (0..2).any(|axis| pads[axis].iter().any(|&pad| pad >= window[axis]))
         {
-            return Err(Error::value(op, format!("padding {pads:?} must be smaller than the window {window:?}")));
+            return Err(Error::value(
+                op,
+                format!("padding {pads:?} must be smaller than the window {window:?}"),
+            ));
         }
         let place = |axis: usize, n: usize| {
             Window { size: window[axis], stride: strides[axis], dilation: 1 }.place(op, n, padding, axis)
@@ -180,7 +190,12 @@ impl Op for AveragePoolBackward {
 /// # Errors
 /// [`Error::Shape`] for other than four dimensions or a window larger than the image,
 /// [`Error::Value`] for windows or strides below 1.
-pub fn max_pool2d(x: &Tensor, pool_size: [usize; 2], strides: [usize; 2], padding: Padding) -> Result<Tensor> {
+pub fn max_pool2d(
+    x: &Tensor,
+    pool_size: [usize; 2],
+    strides: [usize; 2],
+    padding: Padding,
+) -> Result<Tensor> {
     let attributes = Attributes::new("max_pool2d", x, pool_size, strides, padding)?;
     apply(MaxPool(attributes), &[&cast(x, x.dtype().to_float())?])
 }
@@ -189,7 +204,12 @@ pub fn max_pool2d(x: &Tensor, pool_size: [usize; 2], strides: [usize; 2], paddin
 ///
 /// # Errors
 /// As [`max_pool2d`].
-pub fn average_pool2d(x: &Tensor, pool_size: [usize; 2], strides: [usize; 2], padding: Padding) -> Result<Tensor> {
+pub fn average_pool2d(
+    x: &Tensor,
+    pool_size: [usize; 2],
+    strides: [usize; 2],
+    padding: Padding,
+) -> Result<Tensor> {
     let attributes = Attributes::new("average_pool2d", x, pool_size, strides, padding)?;
     apply(AveragePool(attributes), &[&cast(x, x.dtype().to_float())?])
 }

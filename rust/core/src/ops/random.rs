@@ -103,13 +103,16 @@ pub fn random(distribution: Distribution, shape: &[usize], dtype: DType, key: Ke
         return Err(Error::dtype(name, dtype, "float32 or float64"));
     }
     match distribution {
-        Distribution::Uniform { low, high } if !(low <= high && (high - low).is_finite()) => {
-            Err(Error::value(name, format!("the range [{low}, {high}) is not one of finite numbers in order")))
-        }
+        Distribution::Uniform { low, high } if !(low <= high && (high - low).is_finite()) => Err(
+            Error::value(name, format!("the range [{low}, {high}) is not one of finite numbers in order")),
+        ),
         Distribution::Normal { mean, std } | Distribution::TruncatedNormal { mean, std }
             if !(std >= 0.0 && std.is_finite() && mean.is_finite()) =>
         {
-            Err(Error::value(name, format!("mean {mean} and stddev {std} must be finite, and stddev at least 0")))
+            Err(Error::value(
+                name,
+                format!("mean {mean} and stddev {std} must be finite, and stddev at least 0"),
+            ))
         }
         Distribution::Bernoulli { p } if !(0.0..=1.0).contains(&p) => {
             Err(Error::value(name, format!("p={p} must be a probability between 0 and 1")))
@@ -124,7 +127,10 @@ pub fn random(distribution: Distribution, shape: &[usize], dtype: DType, key: Ke
 /// [`Error::Value`] for an empty range.
 pub fn random_integers(low: i64, high: i64, shape: &[usize], key: Key) -> Result<Tensor> {
     if low >= high {
-        return Err(Error::value("random_randint", format!("the range from {low} to {high} (excluded) is empty")));
+        return Err(Error::value(
+            "random_randint",
+            format!("the range from {low} to {high} (excluded) is empty"),
+        ));
     }
     let mut buffer = autodan_kernels::buffer::Buffer::new(checked_len("random_randint", shape)?)?;
     rng::integers(key.seed, key.counter, low, high, &mut buffer);

@@ -8,7 +8,9 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::{Shape, normalize_axis};
 use crate::op::{Backward, Gradients, Op, Saves, SpecRef, Specs, apply, one};
-use crate::ops::{add, binary, broadcast_to, cast, compare, index, multiply, permute, reshape, square, subtract, unary};
+use crate::ops::{
+    add, binary, broadcast_to, cast, compare, index, multiply, permute, reshape, square, subtract, unary,
+};
 use crate::storage::{In, Out};
 use crate::tensor::Tensor;
 use crate::{with_float, with_number};
@@ -47,7 +49,8 @@ impl Op for Reduce {
         let shape = inputs[0].shape;
         let empty = self.axes.iter().any(|&axis| shape[axis] == 0);
         if empty && matches!(self.kind, Kind::Max | Kind::Min) {
-            let message = format!("no largest or smallest of no elements (shape {})", crate::error::show_shape(shape));
+            let message =
+                format!("no largest or smallest of no elements (shape {})", crate::error::show_shape(shape));
             return Err(Error::value(self.name(), message));
         }
         one(inputs[0].dtype, &kept(shape, &self.axes))
@@ -56,8 +59,8 @@ impl Op for Reduce {
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
         let (x, y, axes) = (&inputs[0], &mut outputs[0], &self.axes[..]);
         match self.kind {
-            Kind::Any => kernels::any(x.view::<Bool>()?, axes, y.get()?),
-            Kind::All => kernels::all(x.view::<Bool>()?, axes, y.get()?),
+            Kind::Any => kernels::any(x.view::<Bool>()?, axes, y.get()?)?,
+            Kind::All => kernels::all(x.view::<Bool>()?, axes, y.get()?)?,
             kind => with_number!(self.name(), x.dtype(), T => {
                 let (x, y) = (x.view::<T>()?, y.get::<T>()?);
                 match kind {
@@ -333,7 +336,7 @@ impl Op for ArgExtremum {
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
         with_number!(self.name(), inputs[0].dtype(), T => {
             let (x, y) = (inputs[0].view::<T>()?, outputs[0].get::<i64>()?);
-            if self.largest { kernels::argmax(x, self.axis, y) } else { kernels::argmin(x, self.axis, y) }
+            if self.largest { kernels::argmax(x, self.axis, y)? } else { kernels::argmin(x, self.axis, y)? }
         });
         Ok(())
     }

@@ -101,7 +101,8 @@ impl Op for SoftmaxBackward {
             Softmax::Log => {
                 let p = exp(&y)?;
                 Gradients::from_iter([
-                    context.when(0, || negative(&multiply(&multiply(g, &p)?, &sum(&dy, Some(&[-1]), true)?)?))?,
+                    context
+                        .when(0, || negative(&multiply(&multiply(g, &p)?, &sum(&dy, Some(&[-1]), true)?)?))?,
                     context.when(1, || subtract(g, &inner(g, &p)?))?,
                 ])
             }
@@ -227,7 +228,9 @@ impl Op for SparseCrossEntropyBackward {
         let g = context.grad()?;
         let p = softmax(&logits, -1)?;
         Ok(Gradients::from_iter([
-            context.when(0, || multiply(&apply(SoftmaxBackward(Softmax::Plain), &[&p, g])?, &expand_dims(&dloss, -1)?))?,
+            context.when(0, || {
+                multiply(&apply(SoftmaxBackward(Softmax::Plain), &[&p, g])?, &expand_dims(&dloss, -1)?)
+            })?,
             None,
             context.when(2, || {
                 let targets = one_hot(&labels, classes(logits.shape()), -1, logits.dtype())?;
@@ -336,7 +339,8 @@ impl Op for CrossEntropyBackward {
                 multiply(&curvature, &multiply(&total, &dloss)?)
             })?,
             context.when(1, || multiply(&subtract(&inner(g, &p)?, g)?, &dloss))?,
-            context.when(2, || squeeze(&inner(g, &subtract(&multiply(&p, &total)?, &targets)?)?, Some(&[-1])))?,
+            context
+                .when(2, || squeeze(&inner(g, &subtract(&multiply(&p, &total)?, &targets)?)?, Some(&[-1])))?,
         ]))
     }
 }

@@ -64,7 +64,9 @@ macro_rules! unary {
     )+) => {
         $(
             #[derive(Clone, Copy, Debug)]
-            struct $rule $({ $($field: f64),+ })?;
+            struct $rule {
+                $($($field: f64),+)?
+            }
 
             impl Rule for $rule {
                 const NAME: &'static str = stringify!($name);
@@ -99,7 +101,7 @@ macro_rules! unary {
             /// # Errors
             /// [`Error::Memory`]; [`Error::DType`] for bool where a number is needed.
             pub fn $name(x: &Tensor $($(, $field: f64)+)?) -> Result<Tensor> {
-                run($rule $({ $($field),+ })?, x)
+                run($rule { $($($field),+)? }, x)
             }
         )+
 

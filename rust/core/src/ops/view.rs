@@ -111,9 +111,10 @@ impl Op for View {
                 }
                 apply(View::Permute(inverse), &[g])?
             }
-            View::Slice(ranges) => {
-                apply(Unslice { shape: Shape::from_slice(context.input_shape(0)), ranges: ranges.clone() }, &[g])?
-            }
+            View::Slice(ranges) => apply(
+                Unslice { shape: Shape::from_slice(context.input_shape(0)), ranges: ranges.clone() },
+                &[g],
+            )?,
             // The tape sums a gradient of a broadcast shape.
             View::Broadcast(_) => g.clone(),
         };
@@ -211,7 +212,8 @@ pub fn permute(x: &Tensor, axes: &[isize]) -> Result<Tensor> {
         order.push(axis);
     }
     if order.len() != x.ndim() {
-        let message = format!("axes {axes:?} do not name all of the {} dimensions of {}", x.ndim(), x.show_shape());
+        let message =
+            format!("axes {axes:?} do not name all of the {} dimensions of {}", x.ndim(), x.show_shape());
         return Err(Error::value("transpose", message));
     }
     if order.iter().enumerate().all(|(i, &axis)| i == axis) {
@@ -254,7 +256,8 @@ pub fn moveaxis(x: &Tensor, source: &[isize], destination: &[isize]) -> Result<T
     let (source, destination) = (normal(source)?, normal(destination)?);
     let repeats = |axes: &[usize]| axes.iter().enumerate().any(|(i, axis)| axes[..i].contains(axis));
     if source.len() != destination.len() || repeats(&source) || repeats(&destination) {
-        let message = format!("source {source:?} and destination {destination:?} must be as long and repeat no axis");
+        let message =
+            format!("source {source:?} and destination {destination:?} must be as long and repeat no axis");
         return Err(Error::value("moveaxis", message));
     }
     let mut rest = (0..x.ndim()).filter(|axis| !source.contains(axis));
@@ -292,14 +295,19 @@ pub fn squeeze(x: &Tensor, axes: Option<&[isize]>) -> Result<Tensor> {
             for &axis in axes {
                 let index = normalize_axis("squeeze", axis, x.ndim())?;
                 if x.shape()[index] != 1 {
-                    let message = format!("axis {axis} of shape {} has side {}, not 1", x.show_shape(), x.shape()[index]);
+                    let message = format!(
+                        "axis {axis} of shape {} has side {}, not 1",
+                        x.show_shape(),
+                        x.shape()[index]
+                    );
                     return Err(Error::value("squeeze", message));
                 }
                 drop[index] = true;
             }
         }
     }
-    let shape: Shape = x.shape().iter().zip(&drop).filter(|&(_, drop)| !drop).map(|(&side, _)| side).collect();
+    let shape: Shape =
+        x.shape().iter().zip(&drop).filter(|&(_, drop)| !drop).map(|(&side, _)| side).collect();
     reshape(x, &shape)
 }
 
