@@ -53,6 +53,10 @@ const MAX_TASKS: usize = 32;
 const MAX_ROWS: usize = 256;
 const MAX_COLS: usize = 512;
 
+/// Blocks of no more row tiles than this are not cut into lower ones: each would read all of the
+/// vector operand for too little.
+const MIN_TILES: usize = 4;
+
 /// The blocks that tasks compute: a grid over the output, a function of its shape.
 #[derive(Clone, Copy)]
 pub(crate) struct Grid {
@@ -63,24 +67,28 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// Cuts a `rows` x `cols` output with `depth` multiply-adds for each element.
-    pub(crate) fn new<T>(rows: usize, cols: usize, depth: usize, tile: &Tiling<T>) -> Grid {
+    /// Cuts a `rows` x `cols` output with `depth` multiply-adds for each element into blocks that are
+    /// no narrower than `narrowest`, unless the output is.
+    pub(crate) fn new<T>(rows: usize, cols: usize, depth: usize, narrowest: usize, tile: &Tiling<T>) -> Grid {
         let work = rows.saturating_mul(cols).saturating_mul(depth);
         let wanted = (work / TASK).clamp(1, MAX_TASKS);
         let (mut down, mut across) = (rows.div_ceil(MAX_ROWS), cols.div_ceil(MAX_COLS));
         let side = |length: usize, parts: usize, unit: usize| length.div_ceil(parts).next_multiple_of(unit);
+        let sides = |down, across| (side(rows, down, tile.mr), side(cols, across, tile.nr));
         while down * across < wanted {
-            let (block_rows, block_cols) = (side(rows, down, tile.mr), side(cols, across, tile.nr));
+            let (block_rows, block_cols) = sides(down, across);
+            let (low, narrow) = (block_rows <= MIN_TILES * tile.mr, block_cols <= narrowest);
             // Cutting the longer side leaves the least to read for each task.
-            if block_cols > tile.nr && (block_cols >= block_rows || block_rows <= tile.mr) {
+            if !narrow && (low || block_cols >= block_rows) {
                 across += 1;
-            } else if block_rows > tile.mr {
+            } else if !low {
                 down += 1;
             } else {
                 break;
             }
         }
-        Grid { rows, cols, block_rows: side(rows, down, tile.mr), block_cols: side(cols, across, tile.nr) }
+        let (block_rows, block_cols) = sides(down, across);
+        Grid { rows, cols, block_rows, block_cols }
     }
 
     /// The number of blocks.
