@@ -48,14 +48,18 @@ pub(crate) const TASK: usize = 1 << 20;
 /// The most tasks that a product is cut into for the sake of balance.
 const MAX_TASKS: usize = 32;
 
-/// The largest block of a task: its packed operands, [`super::KC`] deep, fit the second-level cache
-/// (1 MB and more) with room for the output.
-const MAX_ROWS: usize = 256;
+/// The largest block of a task: its rows, [`super::KC`] deep, fit the second-level cache (1 MB and
+/// more), with room for the panel that passes and for the output.
+const MAX_ROWS: usize = 192;
 const MAX_COLS: usize = 512;
 
 /// Blocks of no more row tiles than this are not cut into lower ones: each would read all of the
 /// vector operand for too little.
 const MIN_TILES: usize = 4;
+
+/// Blocks of no more panels than this are not cut into narrower ones: a single panel in place takes a
+/// cache line or two at a time, far apart, which memory serves slowly.
+const MIN_PANELS: usize = 2;
 
 /// The blocks that tasks compute: a grid over the output, a function of its shape.
 #[derive(Clone, Copy)]
@@ -67,9 +71,8 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// Cuts a `rows` x `cols` output with `depth` multiply-adds for each element into blocks that are
-    /// no narrower than `narrowest`, unless the output is.
-    pub(crate) fn new<T>(rows: usize, cols: usize, depth: usize, narrowest: usize, tile: &Tiling<T>) -> Grid {
+    /// Cuts a `rows` x `cols` output with `depth` multiply-adds for each element.
+    pub(crate) fn new<T>(rows: usize, cols: usize, depth: usize, tile: &Tiling<T>) -> Grid {
         let work = rows.saturating_mul(cols).saturating_mul(depth);
         let wanted = (work / TASK).clamp(1, MAX_TASKS);
         let (mut down, mut across) = (rows.div_ceil(MAX_ROWS), cols.div_ceil(MAX_COLS));
@@ -77,7 +80,7 @@ impl Grid {
         let sides = |down, across| (side(rows, down, tile.mr), side(cols, across, tile.nr));
         while down * across < wanted {
             let (block_rows, block_cols) = sides(down, across);
-            let (low, narrow) = (block_rows <= MIN_TILES * tile.mr, block_cols <= narrowest);
+            let (low, narrow) = (block_rows <= MIN_TILES * tile.mr, block_cols <= MIN_PANELS * tile.nr);
             // Cutting the longer side leaves the least to read for each task.
             if !narrow && (low || block_cols >= block_rows) {
                 across += 1;

@@ -117,8 +117,7 @@ impl<T: Float> Product<'_, T> {
             b: Panels::new(b, nr, packed_b.as_deref()),
             k,
         };
-        // A single panel in place takes a cache line or two of each row of memory at a time.
-        let grid = Grid::new(a.rows, b.cols, k, 2 * nr, &self.tiling);
+        let grid = Grid::new(a.rows, b.cols, k, &self.tiling);
         par::try_for_each(grid.tasks(), |task| self.block(&operands, grid.block(task), row, col))
     }
 
