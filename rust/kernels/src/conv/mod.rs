@@ -1,8 +1,8 @@
 //! Two-dimensional convolution and its gradients.
 //!
 //! Images are NHWC, kernels HWIO: output channels are the lanes of the vectors everywhere. Nothing is
-//! unrolled into patches; forward and backward are the contraction of [`crate::gemm::kernel`] over
-//! pixels where they lie ([`correlate`], [`weights`]).
+//! unrolled into patches; forward and backward are the contraction of `gemm::kernel` over pixels
+//! where they lie (`correlate`, `weights`).
 
 mod correlate;
 mod depthwise;

@@ -32,6 +32,19 @@ pub(crate) const MAX_VECTORS: usize = 4;
 /// Readable elements after the last one of a packed vector operand: a vector less one.
 pub(crate) const PADDING: usize = 15;
 
+/// Asks for the cache line at `ptr`, which may be any address.
+#[inline(always)]
+fn prefetch<T>(ptr: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults; SSE is part of x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(ptr.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = ptr;
+}
+
 /// A stretch of the contraction: `len` steps that start at these offsets from the tile's operands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
@@ -55,6 +68,9 @@ pub(crate) struct Block<'r, T> {
     pub(crate) b: *const T,
     pub(crate) b_k: isize,
     pub(crate) b_panel: isize,
+    /// How far from `b` the columns lie that are multiplied next, 0 for unknown: rows of `b` in place
+    /// are far apart, which hardware does not foresee, so they are asked for while this block runs.
+    pub(crate) ahead: isize,
     /// Whether whole vectors of `b` may be read where its columns end: packed panels are padded to
     /// `nr` columns, and a packed buffer by [`PADDING`] elements.
     pub(crate) b_padded: bool,
@@ -173,6 +189,7 @@ unsafe fn panel_tile<V: Vector>(block: &Block<V::Scalar>, i: usize, j: usize) {
                 a: block.a.wrapping_offset(i as isize * block.a_tile + row as isize * block.a_row),
                 b: block.b.wrapping_offset(j as isize * block.b_panel + col as isize),
                 c: block.c.wrapping_add((i * block.mr + row) * block.c_row + j * block.nr + col),
+                index: i,
                 last: width - (width.div_ceil(V::LEN) - 1) * V::LEN,
             };
             // SAFETY: promised by the caller; the tile lies within the block.
@@ -190,6 +207,8 @@ struct Tile<'b, 'r, T> {
     b: *const T,
     c: *mut T,
     last: usize,
+    /// The tile's number in its panel.
+    index: usize,
 }
 
 impl<T: Float> Tile<'_, '_, T> {
@@ -250,11 +269,15 @@ impl<T: Float> Tile<'_, '_, T> {
     ) {
         let block = self.block;
         let (a_row, a_k, b_k) = (if UNIT { 1 } else { block.a_row }, block.a_k, block.b_k);
+        // The first tiles of a panel ask for one vector column each of what comes next; the others
+        // for what is there already, which costs less than a branch.
+        let ahead = if self.index < NV { block.ahead + (self.index * V::LEN) as isize } else { 0 };
         let mut sums = [[V::zero(); NV]; MR];
         for run in block.runs {
             let mut a = self.a.wrapping_offset(run.a);
             let mut b = self.b.wrapping_offset(run.b);
             for _ in 0..run.len {
+                prefetch(b.wrapping_offset(ahead));
                 let mut vectors = [V::zero(); NV];
                 for j in 0..NV {
                     let at = b.wrapping_add(j * V::LEN);

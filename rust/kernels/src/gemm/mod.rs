@@ -1,10 +1,10 @@
 //! Matrix products.
 //!
-//! In layers, from the inside: [`kernel`] holds a tile of the output in registers, [`pack`] brings
-//! operands into the order in which it reads them, [`plan`] cuts a product into tiles and tasks, and
-//! [`product`] decides for each product which operand is broadcast, what is packed, and runs it.
+//! In layers, from the inside: `kernel` holds a tile of the output in registers, `pack` brings
+//! operands into the order in which it reads them, `plan` cuts a product into tiles and tasks, and
+//! `product` decides for each product which operand is broadcast, what is packed, and runs it.
 //!
-//! **Order of summation.** Every element of a product is the sum, in order, of blocks of [`KC`]
+//! **Order of summation.** Every element of a product is the sum, in order, of blocks of `KC`
 //! steps, and inside a block one chain of multiply-adds. Strides, tiles, packing and threads cannot
 //! change it, so an element has the same bits however its operands lie in memory; and when a
 //! transposed product suits the operands better, it may be computed instead.
@@ -22,9 +22,10 @@ use crate::out::Out;
 use crate::par;
 use pack::Strided;
 
-/// Steps of the contraction in one block: a panel of 32 columns (32 KB of float32) and a tile of 14
-/// rows (14 KB) share a first-level cache of 48 KB.
-pub(crate) const KC: usize = 256;
+/// Steps of the contraction in one block: enough that adding its sums to the output costs little,
+/// few enough that 192 rows of the broadcast operand (384 KB of float32) stay in a second-level cache
+/// while panels pass, and that a long sum is made of short ones, which errs less.
+pub(crate) const KC: usize = 512;
 
 /// A matrix in memory: any strides, transposed and broadcast ones included.
 ///

@@ -48,10 +48,18 @@ pub(crate) const TASK: usize = 1 << 20;
 /// The most tasks that a product is cut into for the sake of balance.
 const MAX_TASKS: usize = 32;
 
-/// The largest block of a task: its packed operands, [`super::KC`] deep, fit the second-level cache
-/// (1 MB and more) with room for the output.
-const MAX_ROWS: usize = 256;
+/// The largest block of a task: its rows, [`super::KC`] deep, fit the second-level cache (1 MB and
+/// more), with room for the panel that passes and for the output.
+const MAX_ROWS: usize = 192;
 const MAX_COLS: usize = 512;
+
+/// Blocks of no more row tiles than this are not cut into lower ones: each would read all of the
+/// vector operand for too little.
+const MIN_TILES: usize = 4;
+
+/// Blocks of no more panels than this are not cut into narrower ones: a single panel in place takes a
+/// cache line or two at a time, far apart, which memory serves slowly.
+const MIN_PANELS: usize = 2;
 
 /// The blocks that tasks compute: a grid over the output, a function of its shape.
 #[derive(Clone, Copy)]
@@ -69,18 +77,21 @@ impl Grid {
         let wanted = (work / TASK).clamp(1, MAX_TASKS);
         let (mut down, mut across) = (rows.div_ceil(MAX_ROWS), cols.div_ceil(MAX_COLS));
         let side = |length: usize, parts: usize, unit: usize| length.div_ceil(parts).next_multiple_of(unit);
+        let sides = |down, across| (side(rows, down, tile.mr), side(cols, across, tile.nr));
         while down * across < wanted {
-            let (block_rows, block_cols) = (side(rows, down, tile.mr), side(cols, across, tile.nr));
+            let (block_rows, block_cols) = sides(down, across);
+            let (low, narrow) = (block_rows <= MIN_TILES * tile.mr, block_cols <= MIN_PANELS * tile.nr);
             // Cutting the longer side leaves the least to read for each task.
-            if block_cols > tile.nr && (block_cols >= block_rows || block_rows <= tile.mr) {
+            if !narrow && (low || block_cols >= block_rows) {
                 across += 1;
-            } else if block_rows > tile.mr {
+            } else if !low {
                 down += 1;
             } else {
                 break;
             }
         }
-        Grid { rows, cols, block_rows: side(rows, down, tile.mr), block_cols: side(cols, across, tile.nr) }
+        let (block_rows, block_cols) = sides(down, across);
+        Grid { rows, cols, block_rows, block_cols }
     }
 
     /// The number of blocks.

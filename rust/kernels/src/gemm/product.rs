@@ -38,19 +38,24 @@ pub(super) fn product<T: Float>(a: Strided<T>, b: Strided<T>, c: Out<T>) -> Resu
     let product = Product {
         pack_a: packs_broadcast(&a, b.cols, &tiling),
         pack_b: packs_vectors(&b, a.rows, &tiling),
-        a,
-        b,
         tiling,
         swapped,
         c,
         c_row: n,
     };
-    let cols = product.b.cols;
-    let chunk = match product.pack_b {
-        true => (MAX_PACKED / k).max(1).next_multiple_of(product.tiling.nr).min(cols),
-        false => cols,
+    // What is packed is packed in parts of a bounded size.
+    let part = |packed: bool, side: usize, unit: usize| match packed {
+        true => (MAX_PACKED / k).max(1).next_multiple_of(unit).min(side),
+        false => side,
     };
-    (0..cols).step_by(chunk).try_for_each(|col| product.columns(col, chunk.min(cols - col)))
+    let (rows, cols) = (part(product.pack_a, a.rows, tiling.mr), part(product.pack_b, b.cols, tiling.nr));
+    for col in (0..b.cols).step_by(cols) {
+        let b = b.part(0, k, col, cols.min(b.cols - col));
+        for row in (0..a.rows).step_by(rows) {
+            product.part(a.part(row, rows.min(a.rows - row), 0, k), b, row, col)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether to compute the transposed product `c^T = b^T a^T`: the vector operand must be contiguous
@@ -76,20 +81,21 @@ fn packs_vectors<T>(b: &Strided<T>, rows: usize, tiling: &Tiling<T>) -> bool {
     rows >= 8 * tiling.mr && b.rows > 32
 }
 
-/// Whether tiles of the broadcast operand are packed: when neither its rows nor its columns are
-/// contiguous; else when enough panels read it, and its lines would compete for the cache.
+/// Whether tiles of the broadcast operand are packed: when its lines compete for the cache, or a line
+/// holds few of the elements that a tile wants, and enough panels read it to repay the copy.
 fn packs_broadcast<T>(a: &Strided<T>, cols: usize, tiling: &Tiling<T>) -> bool {
-    let contiguous = a.row_stride == 1 || a.col_stride == 1;
+    let panels = cols.div_ceil(tiling.nr);
     let distance = if a.row_stride == 1 { a.col_stride } else { a.row_stride };
     let bytes = distance.unsigned_abs() * size_of::<T>();
-    let aliased = bytes > 0 && bytes.is_multiple_of(ALIASED);
-    let panels = cols.div_ceil(tiling.nr);
-    panels > 1 && (!contiguous || (aliased && a.rows > 8) || (panels >= 4 && a.rows > 1))
+    let aliased = a.rows > 8 && bytes > 0 && bytes.is_multiple_of(ALIASED);
+    match (a.row_stride, a.col_stride) {
+        (_, 1) => aliased && panels >= 8,
+        (1, _) => a.cols > 64 && panels >= 4,
+        _ => panels > 1,
+    }
 }
 
 struct Product<'a, T> {
-    a: Strided<T>,
-    b: Strided<T>,
     tiling: Tiling<T>,
     pack_a: bool,
     pack_b: bool,
@@ -100,57 +106,49 @@ struct Product<'a, T> {
 }
 
 impl<T: Float> Product<'_, T> {
-    /// Columns `first` to `first + cols` of the output (its rows, if swapped).
-    fn columns(&self, first: usize, cols: usize) -> Result<(), AllocError> {
-        let (k, nr) = (self.b.rows, self.tiling.nr);
-        let b = self.b.part(0, k, first, cols);
-        let packed = if self.pack_b { Some(pack_panels(b, nr)?) } else { None };
-        let panels = match &packed {
-            Some(packed) => Panels { ptr: packed.as_ptr(), k: nr as isize, panel: (k * nr) as isize },
-            None => Panels { ptr: b.ptr, k: b.row_stride, panel: nr as isize },
+    /// The part of the output (of its transpose, if swapped) at (`row`, `col`) that `a` and `b` make.
+    fn part(&self, a: Strided<T>, b: Strided<T>, row: usize, col: usize) -> Result<(), AllocError> {
+        let Tiling { mr, nr, .. } = self.tiling;
+        let k = b.rows;
+        let packed_a = if self.pack_a { Some(pack_panels(a.transposed(), mr)?) } else { None };
+        let packed_b = if self.pack_b { Some(pack_panels(b, nr)?) } else { None };
+        let operands = Operands {
+            a: Panels::new(a.transposed(), mr, packed_a.as_deref()),
+            b: Panels::new(b, nr, packed_b.as_deref()),
+            k,
         };
-        let grid = Grid::new(self.a.rows, cols, k, &self.tiling);
-        par::try_for_each(grid.tasks(), |task| {
-            let (row, rows, col, cols) = grid.block(task);
-            self.block(row, rows, first, col, cols, &panels)
-        })
+        let grid = Grid::new(a.rows, b.cols, k, &self.tiling);
+        par::try_for_each(grid.tasks(), |task| self.block(&operands, grid.block(task), row, col))
     }
 
-    /// One task: a block of the output, at column `first + col`.
+    /// One task: a block of a part whose corner is at (`row`, `col`).
     fn block(
         &self,
+        operands: &Operands<T>,
+        (first_row, rows, first_col, cols): (usize, usize, usize, usize),
         row: usize,
-        rows: usize,
-        first: usize,
         col: usize,
-        cols: usize,
-        panels: &Panels<T>,
     ) -> Result<(), AllocError> {
-        let Tiling { mr, nr, .. } = self.tiling;
-        let k = self.a.cols;
-        let mut tiles = Buffer::new(if self.pack_a { rows.next_multiple_of(mr) * k.min(KC) } else { 0 })?;
+        let (Operands { a, b, k }, Tiling { mr, nr, .. }) = (operands, self.tiling);
+        let (row, col) = (row + first_row, col + first_col);
         // A transposed product is gathered in scratch and then written the other way round.
         let mut scratch = Buffer::new(if self.swapped { rows * cols } else { 0 })?;
         let (c, c_row) = match self.swapped {
             true => (scratch.as_mut_ptr(), cols),
-            false => (self.c.ptr().wrapping_add(row * self.c_row + first + col), self.c_row),
+            false => (self.c.ptr().wrapping_add(row * self.c_row + col), self.c_row),
         };
-        for p in (0..k).step_by(KC) {
+        for p in (0..*k).step_by(KC) {
             let depth = KC.min(k - p);
-            let a = self.a.part(row, rows, p, depth);
-            if self.pack_a {
-                pack_tiles(a, mr, &mut tiles);
-            }
-            let offset = (col / nr) as isize * panels.panel + p as isize * panels.k;
             let block = Block {
                 runs: &[Run { a: 0, b: 0, len: depth }],
-                a: if self.pack_a { tiles.as_ptr() } else { a.ptr },
-                a_row: if self.pack_a { 1 } else { a.row_stride },
-                a_k: if self.pack_a { mr as isize } else { a.col_stride },
-                a_tile: if self.pack_a { (mr * depth) as isize } else { mr as isize * a.row_stride },
-                b: panels.ptr.wrapping_offset(offset),
-                b_k: panels.k,
-                b_panel: panels.panel,
+                a: a.at(first_row / mr, p),
+                a_row: a.side,
+                a_k: a.k,
+                a_tile: a.panel,
+                b: b.at(first_col / nr, p),
+                b_k: b.k,
+                b_panel: b.panel,
+                ahead: if self.pack_b { 0 } else { KC as isize * b.k },
                 b_padded: self.pack_b,
                 c,
                 c_row,
@@ -168,7 +166,7 @@ impl<T: Float> Product<'_, T> {
         }
         if self.swapped {
             let from = Strided { ptr: c, rows, cols, row_stride: cols as isize, col_stride: 1 };
-            let to = self.c.ptr().wrapping_add((first + col) * self.c_row + row);
+            let to = self.c.ptr().wrapping_add(col * self.c_row + row);
             // SAFETY: the scratch holds rows x cols elements; their transpose is this task's block.
             T::dispatch(unsafe { Gather::new(from.transposed(), to, self.c_row) });
         }
@@ -176,50 +174,65 @@ impl<T: Float> Product<'_, T> {
     }
 }
 
-/// Where the panels of the vector operand are.
+/// Both operands of a part, `k` deep.
+struct Operands<T> {
+    a: Panels<T>,
+    b: Panels<T>,
+    k: usize,
+}
+
+/// An operand as panels of a tile's rows or columns: the distances of neighbours in a panel, of steps
+/// of the contraction, and of panels.
 struct Panels<T> {
     ptr: *const T,
+    side: isize,
     k: isize,
     panel: isize,
+}
+
+impl<T> Panels<T> {
+    /// `operand` (k x sides) as panels of `width`: in place, or its packed copy.
+    fn new(operand: Strided<T>, width: usize, packed: Option<&[T]>) -> Panels<T> {
+        let Strided { ptr, rows: k, row_stride, col_stride, .. } = operand;
+        match packed {
+            Some(packed) => {
+                Panels { ptr: packed.as_ptr(), side: 1, k: width as isize, panel: (k * width) as isize }
+            }
+            None => Panels { ptr, side: col_stride, k: row_stride, panel: width as isize * col_stride },
+        }
+    }
+
+    /// Step `p` of panel `panel`.
+    fn at(&self, panel: usize, p: usize) -> *const T {
+        self.ptr.wrapping_offset(panel as isize * self.panel + p as isize * self.k)
+    }
 }
 
 // SAFETY: panels are only read, while their operand is borrowed or their packed copy alive, and
 // their elements are Sync.
 unsafe impl<T: Sync> Sync for Panels<T> {}
 
-/// The vector operand as panels of `nr` columns, one after the other, each all of k deep; the last
+/// `operand` (k x sides) as panels of `width` sides, one after the other, each all of k deep; the last
 /// one is filled up with zeros.
-fn pack_panels<T: Float>(b: Strided<T>, nr: usize) -> Result<Buffer<T>, AllocError> {
-    let (k, cols) = (b.rows, b.cols);
-    let mut packed = Buffer::new(cols.div_ceil(nr) * nr * k + PADDING)?;
+fn pack_panels<T: Float>(operand: Strided<T>, width: usize) -> Result<Buffer<T>, AllocError> {
+    let (k, sides) = (operand.rows, operand.cols);
+    let mut packed = Buffer::new(sides.div_ceil(width) * width * k + PADDING)?;
     // A task packs this many steps of one panel.
-    let depth = (par::GRAIN / nr).max(1);
+    let depth = (par::GRAIN / width).max(1);
     let blocks = k.div_ceil(depth);
     let out = Out::new(&mut packed);
-    par::for_each(cols.div_ceil(nr) * blocks, |task| {
-        let b = &b;
+    par::for_each(sides.div_ceil(width) * blocks, |task| {
         let (panel, p) = (task / blocks, task % blocks * depth);
-        let (depth, width) = (depth.min(k - p), nr.min(cols - panel * nr));
-        let start = (panel * k + p) * nr;
+        let (depth, used) = (depth.min(k - p), width.min(sides - panel * width));
+        let start = (panel * k + p) * width;
         // SAFETY: tasks have different panels or different steps.
-        let to = unsafe { out.slice(start..start + depth * nr) };
-        if width < nr {
+        let to = unsafe { out.slice(start..start + depth * width) };
+        if used < width {
             to.fill(T::ZERO);
         }
-        // SAFETY: the part lies within the operand, and `to` has `depth` rows of `nr`.
-        T::dispatch(unsafe { Gather::new(b.part(p, depth, panel * nr, width), to.as_mut_ptr(), nr) });
+        let from = operand.part(p, depth, panel * width, used);
+        // SAFETY: the part lies within the operand, and `to` has `depth` rows of `width`.
+        T::dispatch(unsafe { Gather::new(from, to.as_mut_ptr(), width) });
     });
     Ok(packed)
-}
-
-/// A block of the broadcast operand as tiles of `mr` rows, one after the other, the rows of each
-/// step together.
-fn pack_tiles<T: Float>(a: Strided<T>, mr: usize, tiles: &mut [T]) {
-    let (rows, depth) = (a.rows, a.cols);
-    for (i, tile) in tiles.chunks_mut(mr * depth).enumerate().take(rows.div_ceil(mr)) {
-        assert!(tile.len() == mr * depth, "a tile's scratch is too small");
-        let part = a.part(i * mr, mr.min(rows - i * mr), 0, depth).transposed();
-        // SAFETY: the part lies within the operand, and the tile has `depth` rows of `mr`.
-        T::dispatch(unsafe { Gather::new(part, tile.as_mut_ptr(), mr) });
-    }
 }
