@@ -80,7 +80,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
             min,
             prod,
             var,
-            std,
+            std_,
             any,
             all,
             logsumexp,
@@ -407,11 +407,11 @@ fn select(py: Python<'_>, condition: Arg, x1: &Bound<'_, PyAny>, x2: &Bound<'_, 
 
 /// Functions of (x, axis=None, keepdims=False).
 macro_rules! reductions {
-    ($($(#[$doc:meta])* $function:ident: $name:ident;)+) => {$(
+    ($($(#[$doc:meta])* $name:ident;)+) => {$(
         $(#[$doc])*
-        #[pyfunction(name = stringify!($name))]
+        #[pyfunction]
         #[pyo3(signature = (x, axis=None, keepdims=false))]
-        fn $function(py: Python<'_>, x: Arg, axis: Option<Axes>, keepdims: bool) -> Output {
+        fn $name(py: Python<'_>, x: Arg, axis: Option<Axes>, keepdims: bool) -> Output {
             run(py, x.0.len(), || ops::$name(&x.0, axes(&axis), keepdims))
         }
     )+};
@@ -419,25 +419,30 @@ macro_rules! reductions {
 
 reductions! {
     /// The sum over `axis` (all by default).
-    sum: sum;
+    sum;
     /// The mean over `axis` (all by default).
-    mean: mean;
+    mean;
     /// The largest element over `axis` (all by default).
-    max: max;
+    max;
     /// The smallest element over `axis` (all by default).
-    min: min;
+    min;
     /// The product over `axis` (all by default).
-    prod: prod;
+    prod;
     /// The variance over `axis` (all by default).
-    var: var;
-    /// The standard deviation over `axis` (all by default).
-    std_: std;
+    var;
     /// Whether any element over `axis` (all by default) is true.
-    any: any;
+    any;
     /// Whether all elements over `axis` (all by default) are true.
-    all: all;
+    all;
     /// `log(sum(exp(x)))` over `axis` (all by default), without overflow.
-    logsumexp: logsumexp;
+    logsumexp;
+}
+
+/// The standard deviation over `axis` (all by default).
+#[pyfunction(name = "std")]
+#[pyo3(signature = (x, axis=None, keepdims=false))]
+fn std_(py: Python<'_>, x: Arg, axis: Option<Axes>, keepdims: bool) -> Output {
+    run(py, x.0.len(), || ops::std(&x.0, axes(&axis), keepdims))
 }
 
 /// The index of the largest element along `axis`, or in the flattened tensor.

@@ -211,13 +211,13 @@ impl PyTensor {
     }
 
     /// The logits that this output of a softmax or sigmoid came from, or None.
-    #[getter]
-    fn get__logits(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+    #[getter(_logits)]
+    fn logits(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.logits.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|logits| logits.clone_ref(py))
     }
 
-    #[setter]
-    fn set__logits(&self, logits: Option<Py<PyAny>>) {
+    #[setter(_logits)]
+    fn set_logits(&self, logits: Option<Py<PyAny>>) {
         *self.logits.lock().unwrap_or_else(PoisonError::into_inner) = logits;
     }
 
@@ -229,7 +229,7 @@ impl PyTensor {
     }
 
     fn __clear__(&self) {
-        self.set__logits(None);
+        self.set_logits(None);
     }
 
     /// A read-only NumPy array of the elements, sharing memory.

@@ -1,0 +1,29 @@
+"""Callbacks, under Keras's names: `keras.callbacks`.
+
+Example:
+    >>> from autodan import callbacks
+    >>> stop = callbacks.EarlyStopping(monitor="val_accuracy", patience=3)
+    >>> stop.patience
+    3
+"""
+
+from __future__ import annotations
+
+from autodan.callbacks.callback import Callback, LambdaCallback
+from autodan.callbacks.callback_list import CallbackList
+from autodan.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
+from autodan.callbacks.records import CSVLogger, History, ProgbarLogger
+from autodan.callbacks.stopping import EarlyStopping, TerminateOnNaN
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ProgbarLogger",
+    "ReduceLROnPlateau",
+    "TerminateOnNaN",
+]

@@ -1,0 +1,101 @@
+"""Optimizers, under Keras's names: `keras.optimizers`.
+
+Example:
+    >>> from autodan import optimizers
+    >>> optimizers.get("adam").name
+    'adam'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from autodan.optimizers import schedules
+from autodan.optimizers.adam import Adam
+from autodan.optimizers.optimizer import Optimizer
+from autodan.optimizers.rmsprop import RMSprop
+from autodan.optimizers.sgd import SGD
+from autodan.utils.naming import lookup
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "Optimizer",
+    "RMSprop",
+    "deserialize",
+    "get",
+    "schedules",
+    "serialize",
+]
+
+_OPTIMIZERS: dict[str, Any] = {
+    optimizer.__name__.lower(): optimizer for optimizer in (Adam, RMSprop, SGD)
+}
+
+
+def get(identifier: Any) -> Any:
+    """Find an optimizer by name (in any case), config, class or instance; None stays None.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest valid one.
+        TypeError: for another kind of object.
+
+    Example:
+        >>> from autodan import optimizers
+        >>> optimizers.get("Adam")
+        <Adam name=adam>
+        >>> optimizers.get("adm")
+        Traceback (most recent call last):
+        ...
+        ValueError: Unknown optimizer 'adm'. Did you mean 'adam'? Valid: adam, rmsprop, sgd.
+    """
+    if identifier is None or isinstance(identifier, Optimizer):
+        return identifier
+    if isinstance(identifier, dict):
+        return deserialize(identifier)
+    if isinstance(identifier, str):
+        return lookup("optimizer", identifier.lower(), _OPTIMIZERS)()
+    if isinstance(identifier, type) and issubclass(identifier, Optimizer):
+        optimizer_class: Any = identifier  # whose learning rate has a default
+        return optimizer_class()
+    raise TypeError(
+        f"Cannot interpret {identifier!r} as optimizer: expected a name such as 'adam', a config "
+        "dict, an Optimizer class or an Optimizer."
+    )
+
+
+def serialize(optimizer: Optimizer) -> dict[str, Any]:
+    """Describe an optimizer as `{"class_name": ..., "config": ...}`.
+
+    Example:
+        >>> from autodan import optimizers
+        >>> optimizers.serialize(optimizers.SGD(0.5))["config"]["learning_rate"]
+        0.5
+    """
+    return {"class_name": type(optimizer).__name__, "config": optimizer.get_config()}
+
+
+def deserialize(
+    config: Mapping[str, Any], custom_objects: Mapping[str, type[Optimizer]] | None = None
+) -> Optimizer:
+    """Build an optimizer from what `serialize` returned.
+
+    Args:
+        config: a mapping with `class_name` and `config`.
+        custom_objects: further classes by name (default None).
+
+    Raises:
+        ValueError: for an unknown class, naming the nearest valid one.
+
+    Example:
+        >>> from autodan import optimizers
+        >>> config = optimizers.serialize(optimizers.SGD(momentum=0.9))
+        >>> optimizers.deserialize(config).momentum
+        0.9
+    """
+    name = config["class_name"]
+    if custom_objects and name in custom_objects:
+        return custom_objects[name].from_config(config["config"])
+    optimizer_class: type[Optimizer] = lookup("optimizer", name.lower(), _OPTIMIZERS)
+    return optimizer_class.from_config(config["config"])

@@ -1,0 +1,79 @@
+"""Names: looking them up with a hint for misspelt ones, and making them unique as Keras does."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_WORD_BOUNDARY = re.compile(r"(?<=.)(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])")
+_name_counts: Counter[str] = Counter()
+
+
+def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
+    """Return `table[name]`, or raise an error that names the nearest valid name.
+
+    Args:
+        kind: What the table holds, for the message, such as "activation".
+        name: The name that was asked for.
+        table: The valid names and what they stand for.
+
+    Raises:
+        ValueError: the table has no such name.
+
+    >>> lookup("optimizer", "adm", {"adam": 1, "sgd": 2})
+    Traceback (most recent call last):
+        ...
+    ValueError: Unknown optimizer 'adm'. Did you mean 'adam'? Valid: adam, sgd.
+    """
+    if isinstance(name, str) and name in table:
+        return table[name]
+    hint = nearest(str(name), table)
+    question = f" Did you mean '{hint}'?" if hint else ""
+    valid = ", ".join(sorted(table))
+    raise ValueError(f"Unknown {kind} '{name}'.{question} Valid: {valid}.")
+
+
+def nearest(name: str, candidates: Mapping[str, object]) -> str | None:
+    """Return the candidate most like `name`, letter case ignored, or None if none is near.
+
+    >>> nearest("Relu6", {"relu6": 0, "softmax": 0})
+    'relu6'
+    """
+    folded = {candidate.lower(): candidate for candidate in candidates}
+    matches = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+    return folded[matches[0]] if matches else None
+
+
+def to_snake_case(name: str) -> str:
+    """Turn a class name into the snake case that Keras names layers with.
+
+    >>> [to_snake_case(n) for n in ("Conv2D", "MaxPooling2D", "ReLU", "MyCNNModel")]
+    ['conv2d', 'max_pooling2d', 're_lu', 'my_cnn_model']
+    """
+    return _WORD_BOUNDARY.sub("_", re.sub(r"\W", "", name)).lower()
+
+
+def unique_name(base: str) -> str:
+    """Return `base`, then `base_1`, `base_2` and so on, as Keras names its layers.
+
+    >>> unique_name("doctest"), unique_name("doctest")
+    ('doctest', 'doctest_1')
+    """
+    count = _name_counts[base]
+    _name_counts[base] += 1
+    return f"{base}_{count}" if count else base
+
+
+def reset_names() -> None:
+    """Start the numbering of `unique_name` anew (done by `utils.clear_session`).
+
+    >>> reset_names()
+    >>> unique_name("fresh")
+    'fresh'
+    """
+    _name_counts.clear()
