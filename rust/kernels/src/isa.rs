@@ -111,6 +111,7 @@ pub trait Kernel<T: Float> {
 
 #[inline(always)]
 pub(crate) fn dispatch_f32<K: Kernel<f32>>(kernel: K) -> K::Output {
+    let _flush = crate::subnormal::Flush::new();
     match active() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `active` only returns sets that the machine has.

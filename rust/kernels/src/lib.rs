@@ -30,6 +30,7 @@ pub mod rng;
 mod rows;
 pub mod simd;
 pub mod softmax;
+mod subnormal;
 #[cfg(test)]
 mod testing;
 pub mod vecmath;
