@@ -178,6 +178,16 @@ def test_unnormalized_probabilities_are_normalized():
     np.testing.assert_allclose(values.numpy(), [-np.log(5 / 8)], rtol=1e-12)
 
 
+def test_class_numbers_of_unnormalized_probabilities():
+    """They are clipped before they are made to sum to 1, as Keras's sparse form does."""
+    weights = np.array([[0.2, 0.3, 2.0]])
+    clipped = np.clip(weights, EPSILON, 1 - EPSILON)
+    expected = -np.log(clipped / clipped.sum())[0]
+    for label in range(3):
+        value = losses.sparse_categorical_crossentropy([label], ad.tensor(weights))
+        np.testing.assert_allclose(value.numpy(), expected[label : label + 1], rtol=1e-12)
+
+
 def fused_cases():
     labels = RNG.integers(0, 4, size=(5,))
     one_hot = np.eye(4)[labels]
@@ -226,6 +236,34 @@ def test_fusing_survives_a_change_of_dtype():
     loss = losses.SparseCategoricalCrossentropy(dtype="float32")
     value = loss([1], ad.activations.softmax(ad.tensor(logits)))
     assert (value.dtype, float(value)) == ("float32", 2e4)
+
+
+def test_a_loss_ignores_the_logits_of_another_activation():
+    logits = RNG.normal(size=(5, 4)) * 3
+    one_hot = np.eye(4)[RNG.integers(0, 4, size=5)]
+
+    probabilities = softmax(logits)
+    binary = losses.binary_crossentropy(one_hot, ad.activations.softmax(ad.tensor(logits)))
+    expected = bce_from_probabilities(one_hot, probabilities).mean(-1)
+    np.testing.assert_allclose(binary.numpy(), expected, rtol=1e-9)
+
+    scores = 1 / (1 + np.exp(-logits))
+    expected = -(one_hot * np.log(scores / scores.sum(-1, keepdims=True))).sum(-1)
+    prediction = ad.activations.sigmoid(ad.tensor(logits))
+    categorical = losses.categorical_crossentropy(one_hot, prediction)
+    np.testing.assert_allclose(categorical.numpy(), expected, rtol=1e-6)
+    sparse = losses.sparse_categorical_crossentropy(one_hot.argmax(-1), prediction)
+    np.testing.assert_allclose(sparse.numpy(), expected, rtol=1e-6)
+
+
+def test_a_loss_over_another_axis_ignores_the_logits():
+    logits = RNG.normal(size=(3, 4, 2))
+    one_hot = np.eye(4)[RNG.integers(0, 4, size=(3, 2))].swapaxes(1, 2)
+    weights = softmax(logits, -1)
+    expected = -(one_hot * np.log(weights / weights.sum(1, keepdims=True))).sum(1)
+    prediction = ad.activations.softmax(ad.tensor(logits), axis=-1)
+    value = losses.categorical_crossentropy(one_hot, prediction, axis=1)
+    np.testing.assert_allclose(value.numpy(), expected, rtol=1e-9)
 
 
 def test_from_logits_on_a_softmax_is_pointed_out():

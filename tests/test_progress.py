@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import time
 from types import SimpleNamespace
 from typing import TypeVar
 
@@ -262,15 +260,3 @@ def test_an_empty_loop(terminal: Terminal) -> None:
 def test_a_negative_target_is_refused() -> None:
     with pytest.raises(ValueError, match="must not be negative, got -1"):
         Progbar(-1)
-
-
-def test_a_step_costs_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    with open(os.devnull, "w") as nowhere:
-        set_output(monkeypatch, nowhere)
-        bar = Progbar(100_000)
-        values = [("loss", 1.0), ("accuracy", 0.5)]
-        start = time.perf_counter()
-        for step in range(1, 100_000):
-            bar.update(step, values)
-        seconds = (time.perf_counter() - start) / 100_000
-    assert seconds < 2e-5  # measured: one microsecond

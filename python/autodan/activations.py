@@ -123,21 +123,21 @@ def gelu(x: Tensor, approximate: bool = False) -> Tensor:
 def sigmoid(x: Tensor) -> Tensor:
     """Return `1 / (1 + exp(-x))` (Keras `sigmoid`).
 
-    The result remembers its logits, so that a crossentropy takes the stable form.
+    The result remembers its logits, so that a binary crossentropy takes the stable form.
 
     >>> float(sigmoid(0.0))
     0.5
     """
     y = _core.sigmoid(x)
-    y._logits = x
+    y._logits = ("sigmoid", x)
     return y
 
 
 def softmax(x: Tensor, axis: int | tuple[int, ...] = -1) -> Tensor:
     """Return `exp(x) / sum(exp(x))` along `axis` (Keras `softmax`).
 
-    The result over the last axis remembers its logits, so that a crossentropy takes the stable
-    form.
+    The result over the last axis remembers its logits, so that a categorical crossentropy takes
+    the stable form.
 
     Args:
         x: A tensor of one dimension or more.
@@ -148,7 +148,7 @@ def softmax(x: Tensor, axis: int | tuple[int, ...] = -1) -> Tensor:
     """
     y = _softmax(x, axis)
     if axis == -1:
-        y._logits = x
+        y._logits = ("softmax", x)
     return y
 
 

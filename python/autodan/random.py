@@ -69,7 +69,10 @@ def check_seed(seed: int) -> int:
     >>> check_seed(3)
     3
     """
-    value = operator.index(seed)
+    try:
+        value = operator.index(seed)
+    except TypeError:
+        raise TypeError(f"A seed must be an integer. Received: seed={seed!r}.") from None
     if not 0 <= value < _WORD:
         raise ValueError(f"A seed must lie between 0 and 2**64 - 1. Received: seed={seed}.")
     return value

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from autodan import activations, initializers, ops, regularizers
-from autodan._core import Tensor
+from autodan._core import Tensor, Variable
 from autodan.config import standardize_data_format
 from autodan.layers.input_spec import InputSpec, Shape
 from autodan.layers.layer import Layer
-from autodan.ops.nn import pair
 from autodan.ops.window import check_padding, windowed_shape
+from autodan.utils.arguments import pair, positive_integer
 
 
 class Conv2D(Layer):
@@ -69,18 +69,13 @@ class Conv2D(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        for name, value in (("filters", filters), ("groups", groups)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"Conv2D: `{name}` must be a positive integer. Received: {name}={value}."
-                )
+        self.filters = positive_integer("Conv2D", "filters", filters)
+        self.groups = positive_integer("Conv2D", "groups", groups)
         if filters % groups:
             raise ValueError(
                 f"Conv2D: `groups` must divide `filters`. Received: filters={filters}, "
                 f"groups={groups}."
             )
-        self.filters = filters
-        self.groups = groups
         self.kernel_size = pair(kernel_size, "kernel_size")
         self.strides = pair(strides, "strides")
         self.dilation_rate = pair(dilation_rate, "dilation_rate")
@@ -97,7 +92,7 @@ class Conv2D(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.bias = None
+        self.bias: Variable | None = None
         self.input_spec = InputSpec(ndim=4)
 
     def build(self, input_shape: Shape) -> None:

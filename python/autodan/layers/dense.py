@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from autodan import activations, initializers, ops, regularizers
-from autodan._core import Tensor
+from autodan._core import Tensor, Variable
 from autodan.layers.input_spec import InputSpec, Shape
 from autodan.layers.layer import Layer
+from autodan.utils.arguments import positive_integer
 
 
 class Dense(Layer):
@@ -50,23 +51,21 @@ class Dense(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        if not isinstance(units, int) or units < 1:
-            raise ValueError(f"Dense: `units` must be a positive integer. Received: units={units}.")
-        self.units = units
+        self.units = positive_integer("Dense", "units", units)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.bias = None
+        self.bias: Variable | None = None
         self.input_spec = InputSpec(min_ndim=2)
 
     def build(self, input_shape: Shape) -> None:
         """Create kernel and bias."""
         depth = input_shape[-1]
         self.kernel = self.add_weight(
-            (depth, self.units),  # type: ignore[arg-type]
+            (depth, self.units),
             self.kernel_initializer,
             regularizer=self.kernel_regularizer,
             name="kernel",

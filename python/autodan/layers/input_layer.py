@@ -7,6 +7,7 @@ from typing import Any
 
 from autodan.layers.input_spec import KerasTensor, Shape
 from autodan.layers.layer import Layer
+from autodan.utils.arguments import shape_of_sides
 
 
 class InputLayer(Layer):
@@ -42,16 +43,9 @@ class InputLayer(Layer):
                 "Input needs either `shape`, without the batch axis, or `batch_shape`, with it. "
                 f"Received: shape={shape}, batch_shape={batch_shape}."
             )
-        if batch_shape is None:
-            sides = (shape,) if isinstance(shape, int) else tuple(shape or ())
-            batch_shape = (batch_size, *sides)
-        for side in batch_shape:
-            if side is not None and (not isinstance(side, int) or side < 0):
-                raise ValueError(
-                    "Input: a shape holds integers of 0 or more, or None. "
-                    f"Received: {tuple(batch_shape)}."
-                )
-        self.batch_shape: Shape = tuple(batch_shape)
+        if shape is not None:
+            batch_shape = (batch_size, *shape_of_sides(shape))
+        self.batch_shape: Shape = shape_of_sides(batch_shape or ())
         self.output = KerasTensor(self.batch_shape, self.dtype, self.name)
         self.built = True
 

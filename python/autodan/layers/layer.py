@@ -27,6 +27,7 @@ from autodan.layers.input_spec import (
 )
 from autodan.layers.tracking import Trackable
 from autodan.metrics import Metric
+from autodan.utils.arguments import shape_of_sides
 from autodan.utils.naming import nearest, to_snake_case, unique_name
 from autodan.utils.tree import flatten, map_structure
 
@@ -103,10 +104,7 @@ class Layer(Trackable):
         super().__init__()
         input_shape = kwargs.pop("input_shape", None)
         input_dim = kwargs.pop("input_dim", None)
-        if input_dim is not None:
-            input_shape = (input_dim,)
-        elif isinstance(input_shape, int):
-            input_shape = (input_shape,)
+        input_shape = input_dim if input_shape is None else input_shape
         if kwargs:
             self._refuse_arguments(kwargs)
         self.name = name if name is not None else unique_name(to_snake_case(type(self).__name__))
@@ -116,7 +114,9 @@ class Layer(Trackable):
         self.built = False
         self.input_spec: InputSpec | None = None
         self.activity_regularizer = regularizers.get(activity_regularizer)
-        self._input_shape_arg: Shape | None = None if input_shape is None else tuple(input_shape)
+        self._input_shape_arg: Shape | None = (
+            None if input_shape is None else shape_of_sides(input_shape)
+        )
         self._build_shape: Any = None
         self._seen_shape: Any = None
         self._trainable = bool(trainable)
@@ -164,7 +164,7 @@ class Layer(Trackable):
 
     def add_weight(
         self,
-        shape: int | Sequence[int] | None = None,
+        shape: int | Sequence[int | None] | None = None,
         initializer: Any = None,
         dtype: str | None = None,
         trainable: bool = True,
@@ -184,8 +184,8 @@ class Layer(Trackable):
         Raises:
             ValueError: the shape has an unknown or a negative side.
         """
-        shape = (shape,) if isinstance(shape, int) else tuple(shape or ())
-        if any(side is None or side < 0 for side in shape):
+        shape = () if shape is None else shape_of_sides(shape)
+        if None in shape:
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}) cannot create weight '{name}' of "
                 f"shape {shape}: every side must be known. Give the layer an input whose last "

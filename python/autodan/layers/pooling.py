@@ -10,8 +10,8 @@ from autodan._core import Tensor
 from autodan.config import standardize_data_format
 from autodan.layers.input_spec import InputSpec, Shape
 from autodan.layers.layer import Layer
-from autodan.ops.nn import pair
 from autodan.ops.window import check_padding, windowed_shape
+from autodan.utils.arguments import pair
 
 
 class _Pooling2D(Layer):

@@ -1,8 +1,8 @@
 """Losses on probabilities: the crossentropies and the Kullback-Leibler divergence.
 
-Predictions are probabilities unless `from_logits=True`. Where a softmax or sigmoid made them, the
-tensor remembers its logits, and the loss is computed from those in one stable pass. Probabilities
-of unknown origin are clipped into [epsilon, 1 - epsilon], as in Keras.
+Predictions are probabilities unless `from_logits=True`. A tensor that a softmax or sigmoid made
+remembers its logits, and the loss that belongs to that activation is computed from them in one
+stable pass. All other probabilities are clipped into [epsilon, 1 - epsilon], as in Keras.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def binary_crossentropy(
         >>> [round(item, 4) for item in value.tolist()]
         [0.9163]
     """
-    y_pred, from_logits = _remembered_logits("binary_crossentropy", y_pred, from_logits)
+    y_pred, from_logits = _stable_form("binary_crossentropy", y_pred, from_logits, "sigmoid")
     y_true, y_pred = same_shape("binary_crossentropy", y_true, y_pred)
     if label_smoothing:
         y_true = y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing
@@ -84,7 +84,9 @@ def categorical_crossentropy(
         >>> [round(item, 4) for item in value.tolist()]
         [0.1054]
     """
-    y_pred, from_logits = _remembered_logits("categorical_crossentropy", y_pred, from_logits)
+    y_pred, from_logits = _stable_form(
+        "categorical_crossentropy", y_pred, from_logits, "softmax", axis
+    )
     y_true, y_pred = same_shape("categorical_crossentropy", y_true, y_pred)
     if label_smoothing:
         classes = y_pred.shape[axis]
@@ -120,7 +122,9 @@ def sparse_categorical_crossentropy(
         >>> [round(item, 4) for item in value.tolist()]
         [0.5514, 1.5514]
     """
-    y_pred, from_logits = _remembered_logits("sparse_categorical_crossentropy", y_pred, from_logits)
+    y_pred, from_logits = _stable_form(
+        "sparse_categorical_crossentropy", y_pred, from_logits, "softmax", axis
+    )
     y_true, y_pred = same_labels("sparse_categorical_crossentropy", y_true, y_pred, axis)
     if ignore_class is None:
         return ops.sparse_categorical_crossentropy(
@@ -152,19 +156,21 @@ def kl_divergence(y_true: Any, y_pred: Any) -> Tensor:
     return _core.sum(y_true * _core.log(y_true / y_pred), axis=-1)
 
 
-def _remembered_logits(function: str, y_pred: Any, from_logits: bool) -> tuple[Tensor, bool]:
-    """Return the logits behind a softmax's or sigmoid's output, else what was given."""
+def _stable_form(
+    function: str, y_pred: Any, from_logits: bool, activation: str, axis: int = -1
+) -> tuple[Tensor, bool]:
+    """Return the logits that `activation` made the last axis of `y_pred` from, else `y_pred`."""
     y_pred = as_float(y_pred)
-    logits = y_pred._logits
-    if logits is None:
+    origin = y_pred._logits
+    if origin is None or origin[0] != activation or axis not in (-1, y_pred.ndim - 1):
         return y_pred, from_logits
     if from_logits:
         warnings.warn(
-            f"{function} has from_logits=True, but y_pred comes from a softmax or sigmoid: it "
-            "holds probabilities. Drop from_logits, or the last layer's activation.",
+            f"{function} has from_logits=True, but y_pred comes from a {activation}: it holds "
+            "probabilities. Drop from_logits, or the last layer's activation.",
             stacklevel=4,
         )
-    return as_float(logits, y_pred.dtype), True
+    return as_float(origin[1], y_pred.dtype), True
 
 
 def _counted(y_true: Tensor, ignore_class: int) -> Tensor:

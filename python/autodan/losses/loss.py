@@ -163,7 +163,7 @@ class LossFunctionWrapper(Loss):
 def as_float(x: Any, dtype: str | None = None) -> Tensor:
     """Return `x` as a float tensor, of its own dtype (or `floatx()`) unless `dtype` is given.
 
-    The logits that a probability tensor remembers are kept.
+    What a probability tensor remembers, the activation that made it and its logits, is kept.
     """
     tensor: Tensor = x if isinstance(x, Tensor) else _core.asarray(x)
     target = dtype or (tensor.dtype if tensor.dtype in FLOAT_DTYPES else floatx())
@@ -171,7 +171,8 @@ def as_float(x: Any, dtype: str | None = None) -> Tensor:
         return tensor
     result = _core.cast(tensor, target)
     if tensor._logits is not None:
-        result._logits = _core.cast(tensor._logits, target)
+        activation, logits = tensor._logits
+        result._logits = (activation, _core.cast(logits, target))
     return result
 
 
@@ -287,10 +288,9 @@ def reduce_weighted_values(
     Raises:
         ValueError: when the weights do not fit the values.
     """
-    weights = None if mask is None else _core.cast(mask, values.dtype)
-    if sample_weight is not None:
-        given = align_weights(sample_weight, values)
-        weights = given if weights is None else weights * given
+    weights = _core.asarray(1.0) if sample_weight is None else align_weights(sample_weight, values)
+    if mask is not None:
+        weights = weights * _core.cast(mask, values.dtype)
     values = values * weights
     if reduction is None or reduction == "none":
         return values

@@ -262,9 +262,8 @@ class Steps(Layer):
 
     def _try_batch(self, batch: Any, labels: list[tuple[str, np.ndarray]]) -> None:
         x, y, sample_weight = unpack_x_y_sample_weight(batch)
-        state = [(variable, variable.value) for variable in self.non_trainable_variables]
         loss = self._compile_loss
-        with no_grad():
+        with no_grad(), self._state_kept():
             try:
                 y_pred = self(x, training=False)
                 if takes_integer_labels(loss) and isinstance(y_pred, Tensor) and y_pred.ndim:
@@ -277,9 +276,21 @@ class Steps(Layer):
                     with self._compile_metrics.unbuilt_on_error():
                         self._compile_metrics.update_state(y, y_pred, sample_weight)
             finally:
+                self.reset_metrics()
+
+    @contextmanager
+    def _state_kept(self, always: bool = True) -> Iterator[None]:
+        """Give the variables that are not trained their values back, in any case after an error."""
+        state = [(variable, variable.value) for variable in self.non_trainable_variables]
+        try:
+            yield
+        except BaseException:
+            always = True
+            raise
+        finally:
+            if always:
                 for variable, value in state:
                     variable.assign(value)
-                self.reset_metrics()
 
 
 def _single_weight(loss_weights: Any) -> float:

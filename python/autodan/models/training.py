@@ -258,7 +258,9 @@ class Trainer(Steps):
         batch = make_batch(x, y, sample_weight, class_weight, self.dtype)
         if not self.built or not self.optimizer.built:
             self._prepare_on(batch, [])
-        return _listed(_floats(self.train_step(batch)), return_dict)
+        with self._state_kept(always=False):
+            results = self.train_step(batch)
+        return _listed(_floats(results), return_dict)
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False

@@ -15,7 +15,7 @@ from autodan.ops.nn import *  # noqa: F403
 from autodan.ops.numpy import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from autodan._core import *  # noqa: F403
+    from autodan._core import *  # type: ignore[assignment]  # noqa: F403
 
 # What the core offers to the rest of the package rather than to users. Everything else that it
 # exports is an array function.
@@ -33,9 +33,12 @@ _INTERNAL = frozenset(
         "is_grad_enabled",
         "isa",
         "max_pool2d",
+        "memory_info",
         "num_threads",
         "set_grad_enabled",
+        "set_isa",
         "set_num_threads",
+        "set_poison",
         "sgd_update",
         "sigmoid_cross_entropy",
         "softmax_cross_entropy",

@@ -11,6 +11,7 @@ from autodan._core import Tensor
 from autodan.config import epsilon as fuzz
 from autodan.config import standardize_data_format
 from autodan.ops.numpy import norm, split
+from autodan.utils.arguments import pair
 
 __all__ = [
     "average_pool",
@@ -33,24 +34,6 @@ __all__ = [
 Axes = int | Sequence[int]
 _TO_LAST = (0, 2, 3, 1)
 _TO_FIRST = (0, 3, 1, 2)
-
-
-def pair(value: int | Sequence[int], name: str, minimum: int = 1) -> tuple[int, int]:
-    """Return a window argument as a pair of integers: 2 means (2, 2).
-
-    Raises:
-        ValueError: it is neither an integer nor two, or one is below `minimum`.
-
-    >>> pair(2, "strides"), pair((1, 2), "strides")
-    ((2, 2), (1, 2))
-    """
-    sides = (value, value) if isinstance(value, int) else tuple(value)
-    if len(sides) != 2 or not all(isinstance(s, int) and s >= minimum for s in sides):
-        raise ValueError(
-            f"`{name}` must be an integer of {minimum} or more, or two of them. "
-            f"Received: {name}={value}."
-        )
-    return sides[0], sides[1]
 
 
 def _images(x: Any, op: str, channels_first: bool) -> Tensor:
@@ -359,21 +342,13 @@ def sparse_categorical_crossentropy(
             "use categorical_crossentropy."
         )
     if not from_logits:
-        output = _log_probabilities(output)
+        # The softmax of these logarithms is the probabilities, made to sum to 1.
+        output = _core.log(_core.clip(output, fuzz(), 1.0 - fuzz()))
     return _core.sparse_softmax_cross_entropy(output, _integers(target))
 
 
 def _integers(target: Tensor) -> Tensor:
     return _core.cast(target, "int64") if target.dtype.startswith(("float", "bool")) else target
-
-
-def _log_probabilities(output: Tensor) -> Tensor:
-    """Normalize probabilities over the last axis and take the logarithm, as Keras does.
-
-    The softmax of log-probabilities is the probabilities, so that the result may stand for logits.
-    """
-    output = output / _core.sum(output, axis=-1, keepdims=True)
-    return _core.log(_core.clip(output, fuzz(), 1.0 - fuzz()))
 
 
 def categorical_crossentropy(
@@ -404,7 +379,9 @@ def categorical_crossentropy(
         output, target = _core.moveaxis(output, axis, -1), _core.moveaxis(target, axis, -1)
     if from_logits:
         return _core.softmax_cross_entropy(output, target)
-    return -_core.sum(target * _log_probabilities(output), axis=-1)
+    output = output / _core.sum(output, axis=-1, keepdims=True)
+    output = _core.clip(output, fuzz(), 1.0 - fuzz())
+    return -_core.sum(target * _core.log(output), axis=-1)
 
 
 def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Tensor:

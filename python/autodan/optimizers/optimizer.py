@@ -271,7 +271,7 @@ class Optimizer:
 
         `apply()` takes the `.grad` of the variables that the optimizer was built on, and clears
         it; `apply(grads)` takes gradients in the order of those variables;
-        `apply(grads, trainable_variables)` pairs both lists, and builds the optimizer when it is not
+        `apply(grads, trainable_variables)` pairs both lists, and builds the optimizer if it is not
         built yet. A gradient of None leaves its variable as it is, with a warning.
 
         Args:

@@ -1,6 +1,6 @@
 //! The tape: which op made a tensor, and how gradients flow back through it.
 //!
-//! A [`Node`] holds an op, edges to the nodes of its inputs, and the values that its gradient
+//! A `Node` holds an op, edges to the nodes of its inputs, and the values that its gradient
 //! needs. Edges point from outputs to inputs only, so there are no cycles; building, walking and
 //! dropping are iterative, so a chain may be as long as memory allows. Nodes are numbered as they are made,
 //! and a node's consumers are always younger than it: taking the youngest pending node first is a
@@ -293,10 +293,13 @@ pub fn grad(
         .collect())
 }
 
+/// The gradients that a node's outputs have received.
+type Received = SmallVec<[Option<Tensor>; 1]>;
+
 /// One walk back over the tape.
 struct Walk {
     /// Nodes that have received gradients, by age.
-    pending: BTreeMap<u64, (Arc<Node>, SmallVec<[Option<Tensor>; 1]>)>,
+    pending: BTreeMap<u64, (Arc<Node>, Received)>,
     leaves: BTreeMap<u64, (Arc<Leaf>, Tensor)>,
     /// Tensors within the graph whose gradients are asked for.
     wanted: HashMap<(u64, usize), Option<Tensor>>,

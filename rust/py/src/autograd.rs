@@ -19,18 +19,30 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 /// Whether ops on this thread are recorded for differentiation.
+///
+/// >>> _core.is_grad_enabled()
+/// True
 #[pyfunction]
 fn is_grad_enabled() -> bool {
     autograd::is_recording()
 }
 
 /// Turns recording on this thread on or off; returns what it was.
+///
+/// >>> before = _core.set_grad_enabled(False)
+/// >>> _core.set_grad_enabled(before), _core.is_grad_enabled()
+/// (False, True)
 #[pyfunction]
 fn set_grad_enabled(flag: bool) -> bool {
     autograd::set_recording(flag)
 }
 
 /// The gradients of the (sum of the) outputs with respect to each input; None for inputs on which no output depends.
+///
+/// >>> x = ad.tensor(3.0, requires_grad=True)
+/// >>> [dx] = _core.grad(x * x, [x])
+/// >>> dx.item()
+/// 6.0
 #[pyfunction]
 #[pyo3(signature = (outputs, inputs, grad_outputs=None, retain_graph=false, create_graph=false))]
 fn grad(
@@ -85,6 +97,11 @@ fn matched(variables: &[autodan_core::Variable], gradients: Vec<Arg>) -> PyResul
 }
 
 /// One step of stochastic gradient descent on all variables, in place: `v = momentum * v - learning_rate * g; p += v`.
+///
+/// >>> w = ad.Variable([1.0])
+/// >>> _core.sgd_update([w], [ad.tensor([2.0])], None, learning_rate=0.25)
+/// >>> w.tolist()
+/// [0.5]
 #[pyfunction]
 #[pyo3(signature = (variables, grads, velocities, learning_rate, momentum=0.0, nesterov=false))]
 fn sgd_update(
@@ -105,6 +122,11 @@ fn sgd_update(
 }
 
 /// One step of Adam on all variables, in place, in Keras's form; `step` counts from 1.
+///
+/// >>> w, m, v = ad.Variable([1.0]), ad.Variable([0.0]), ad.Variable([0.0])
+/// >>> _core.adam_update([w], [ad.tensor([8.0])], [m], [v], 0.5, 0.9, 0.999, 1e-7, step=1)
+/// >>> round(w.item(), 4)
+/// 0.5
 #[pyfunction]
 fn adam_update(
     py: Python<'_>,
@@ -128,6 +150,9 @@ fn adam_update(
 }
 
 /// The Euclidean norm of all elements of all tensors, as a tensor of no dimensions.
+///
+/// >>> _core.global_norm([[3.0], [4.0]]).item()
+/// 5.0
 #[pyfunction]
 fn global_norm(py: Python<'_>, tensors: Vec<Arg>) -> Output {
     let tensors: Vec<Tensor> = tensors.into_iter().map(|tensor| tensor.0).collect();

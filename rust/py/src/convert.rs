@@ -209,7 +209,19 @@ fn holds_doubles(object: &Bound<'_, PyAny>) -> bool {
     false
 }
 
+/// An array without axes gets one: NumPy exports it without a shape, which `PyBuffer` refuses.
+fn with_axes<'py>(array: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, bool)> {
+    let scalar = array.getattr("ndim")?.extract::<usize>()? == 0;
+    Ok((if scalar { array.call_method1("reshape", (1,))? } else { array.clone() }, scalar))
+}
+
 fn copy_array(array: &Bound<'_, PyAny>, dtype: &str) -> PyResult<Tensor> {
+    let (array, scalar) = with_axes(array)?;
+    let copied = copy_elements(&array, dtype)?;
+    if scalar { ops::reshape(&copied, &[]).map_err(to_python) } else { Ok(copied) }
+}
+
+fn copy_elements(array: &Bound<'_, PyAny>, dtype: &str) -> PyResult<Tensor> {
     fn copy<T: Stored + BufferElement>(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
         let buffer = PyBuffer::<T>::get(array)?;
         let shape: Shape = buffer.shape().iter().copied().collect();
@@ -271,19 +283,27 @@ pub(crate) fn borrow(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     if !dtype.getattr("isnative")?.extract::<bool>()? {
         return Ok(None);
     }
-    match dtype.getattr("name")?.extract::<String>()?.as_str() {
-        "float32" => view::<f32>(object),
-        "float64" => view::<f64>(object),
-        "int32" => view::<i32>(object),
-        "int64" => view::<i64>(object),
-        "uint8" => view::<u8>(object),
-        _ => Ok(None),
+    let (array, scalar) = with_axes(object)?;
+    let borrowed = match dtype.getattr("name")?.extract::<String>()?.as_str() {
+        "float32" => view::<f32>(&array)?,
+        "float64" => view::<f64>(&array)?,
+        "int32" => view::<i32>(&array)?,
+        "int64" => view::<i64>(&array)?,
+        "uint8" => view::<u8>(&array)?,
+        _ => None,
+    };
+    match borrowed {
+        Some(x) if scalar => ops::reshape(&x, &[]).map(Some).map_err(to_python),
+        borrowed => Ok(borrowed),
     }
 }
 
 /// A dtype argument: a name, a NumPy dtype or scalar type, or Python's `float`, `int`, `bool`.
 #[derive(Clone, Copy)]
 pub(crate) struct DTypeArg(pub(crate) DType);
+
+/// The default dtype.
+pub(crate) const FLOAT32: DTypeArg = DTypeArg(DType::Float32);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for DTypeArg {
     type Error = PyErr;
@@ -292,9 +312,9 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DTypeArg {
         let py = object.py();
         let name = if let Ok(name) = object.cast::<PyString>() {
             name.to_string()
-        } else if object.is(&py.get_type::<PyFloat>()) {
+        } else if object.is(py.get_type::<PyFloat>()) {
             "float32".to_owned()
-        } else if object.is(&py.get_type::<PyInt>()) {
+        } else if object.is(py.get_type::<PyInt>()) {
             "int64".to_owned()
         } else {
             let dtype = numpy(py)?.call_method1("dtype", (&*object,)).map_err(|_| unknown_dtype(&object))?;

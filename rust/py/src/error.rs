@@ -8,7 +8,9 @@ pyo3::create_exception!(
     autodan,
     InternalError,
     PyRuntimeError,
-    "A broken promise inside autodan: always a bug, never the caller's fault. Please report it."
+    "A broken promise inside autodan: always a bug, never the caller's fault. Please report it.\n\n\
+     >>> issubclass(ad.InternalError, RuntimeError)\n\
+     True"
 );
 
 /// The exception of an error. The match has no wildcard: a new variant does not compile until it

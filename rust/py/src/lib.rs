@@ -9,6 +9,7 @@ macro_rules! add_functions {
 
 mod autograd;
 mod convert;
+mod create;
 mod enter;
 mod error;
 mod index;
@@ -23,11 +24,14 @@ mod variable;
 use pyo3::prelude::*;
 
 /// The compiled core of autodan; its public names are re-exported by the package.
+///
+/// In the examples, `ad` is the package and `_core` this module.
 #[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tensor::PyTensor>()?;
     module.add_class::<variable::PyVariable>()?;
     module.add("InternalError", module.py().get_type::<error::InternalError>())?;
+    create::register(module)?;
     ops::register(module)?;
     nn::register(module)?;
     random::register(module)?;

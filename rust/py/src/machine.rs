@@ -16,12 +16,17 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 /// The number of threads that kernels use.
+///
+/// >>> _core.num_threads() >= 1
+/// True
 #[pyfunction]
 fn num_threads() -> usize {
     par::threads()
 }
 
 /// Sets the number of threads that kernels use.
+///
+/// >>> _core.set_num_threads(_core.num_threads())
 #[pyfunction]
 fn set_num_threads(n: usize) -> PyResult<()> {
     if !(1..=par::MAX_THREADS).contains(&n) {
@@ -35,18 +40,26 @@ fn set_num_threads(n: usize) -> PyResult<()> {
 }
 
 /// The name of the instruction set in use.
+///
+/// >>> _core.isa() in _core.available_isas()
+/// True
 #[pyfunction]
 fn isa() -> &'static str {
     instruction_set::active().name()
 }
 
 /// The names of the instruction sets that this machine has.
+///
+/// >>> _core.available_isas()[0]
+/// 'portable'
 #[pyfunction]
 fn available_isas() -> Vec<&'static str> {
     Isa::ALL.into_iter().filter(|isa| isa.is_available()).map(Isa::name).collect()
 }
 
 /// Makes kernels use the named instruction set from now on.
+///
+/// >>> _core.set_isa(_core.isa())
 #[pyfunction]
 fn set_isa(name: &str) -> PyResult<()> {
     match Isa::from_name(name) {
@@ -59,6 +72,9 @@ fn set_isa(name: &str) -> PyResult<()> {
 }
 
 /// Version and build of the compiled core.
+///
+/// >>> sorted(_core.build_info())
+/// ['debug_assertions', 'target', 'version']
 #[pyfunction]
 fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let info = PyDict::new(py);
@@ -70,6 +86,9 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 
 /// Bytes of memory: the machine's total and available, the control group's limit and use (None without one), and what the
 /// engine holds in tensors and keeps for reuse.
+///
+/// >>> sorted(_core.memory_info())
+/// ['available', 'cached', 'cgroup_limit', 'cgroup_used', 'tensors', 'total']
 #[pyfunction]
 fn memory_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let (live, cached) = buffer::usage();
@@ -85,6 +104,8 @@ fn memory_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 }
 
 /// Whether new memory is filled with NaN, so that an element which a kernel forgot shows up (for tests).
+///
+/// >>> _core.set_poison(True)
 #[pyfunction]
 fn set_poison(flag: bool) {
     buffer::set_poison(flag);

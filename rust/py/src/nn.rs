@@ -79,6 +79,9 @@ fn padding(object: Option<&Bound<'_, PyAny>>) -> PyResult<Padding> {
 }
 
 /// The convolution of images (batch, height, width, channels) with a kernel (height, width, in / groups, out).
+///
+/// >>> _core.conv2d(ad.ones((1, 3, 3, 1)), ad.ones((2, 2, 1, 1))).reshape(2, 2).tolist()
+/// [[4.0, 4.0], [4.0, 4.0]]
 #[pyfunction]
 #[pyo3(
     signature = (x, kernel, strides=ONE, padding=None, dilation=ONE, groups=1),
@@ -100,6 +103,10 @@ fn conv2d(
 }
 
 /// The largest element of each window; `strides` is by default the window.
+///
+/// >>> image = ad.arange(4.0).reshape(1, 2, 2, 1)
+/// >>> _core.max_pool2d(image, 2).item()
+/// 3.0
 #[pyfunction]
 #[pyo3(
     signature = (x, pool_size, strides=None, padding=None),
@@ -117,6 +124,10 @@ fn max_pool2d(
 }
 
 /// The mean of each window's elements, padding not counted; `strides` is by default the window.
+///
+/// >>> image = ad.arange(4.0).reshape(1, 2, 2, 1)
+/// >>> _core.average_pool2d(image, 2).item()
+/// 1.5
 #[pyfunction]
 #[pyo3(
     signature = (x, pool_size, strides=None, padding=None),
@@ -134,26 +145,38 @@ fn average_pool2d(
 }
 
 /// `exp(x) / sum(exp(x))` along `axis`.
+///
+/// >>> ad.softmax([0.0, 0.0]).tolist()
+/// [0.5, 0.5]
 #[pyfunction]
-#[pyo3(signature = (x, axis=-1))]
+#[pyo3(signature = (x, axis=-1), text_signature = "(x, axis=-1)")]
 fn softmax(py: Python<'_>, x: Arg, axis: isize) -> Output {
     run(py, x.0.len(), || ops::softmax(&x.0, axis))
 }
 
 /// The logarithm of the softmax along `axis`.
+///
+/// >>> ad.log_softmax([0.0, 0.0]).numpy().round(4)
+/// array([-0.6931, -0.6931], dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (x, axis=-1))]
+#[pyo3(signature = (x, axis=-1), text_signature = "(x, axis=-1)")]
 fn log_softmax(py: Python<'_>, x: Arg, axis: isize) -> Output {
     run(py, x.0.len(), || ops::log_softmax(&x.0, axis))
 }
 
 /// The cross-entropy of each row's softmax with an integer label.
+///
+/// >>> _core.sparse_softmax_cross_entropy([[0.0, 0.0]], [1]).numpy().round(4)
+/// array([0.6931], dtype=float32)
 #[pyfunction]
 fn sparse_softmax_cross_entropy(py: Python<'_>, logits: Arg, labels: Arg) -> Output {
     run(py, logits.0.len(), || ops::sparse_softmax_cross_entropy(&logits.0, &labels.0))
 }
 
 /// The cross-entropy of each row's softmax with a distribution.
+///
+/// >>> _core.softmax_cross_entropy([[0.0, 0.0]], [[0.5, 0.5]]).numpy().round(4)
+/// array([0.6931], dtype=float32)
 #[pyfunction]
 fn softmax_cross_entropy(py: Python<'_>, logits: Arg, targets: Arg) -> Output {
     run(py, logits.0.len(), || ops::softmax_cross_entropy(&logits.0, &targets.0))
@@ -161,8 +184,15 @@ fn softmax_cross_entropy(py: Python<'_>, logits: Arg, targets: Arg) -> Output {
 
 /// `x` normalised with the mean and the biased variance over every axis but `axis`; returns the result, the mean and
 /// the variance.
+///
+/// >>> y, mean, variance = _core.batch_norm([[1.0], [3.0]], epsilon=0.0)
+/// >>> y.tolist(), mean.tolist(), variance.tolist()
+/// ([[-1.0], [1.0]], [2.0], [1.0])
 #[pyfunction]
-#[pyo3(signature = (x, gamma=None, beta=None, axis=-1, epsilon=1e-3))]
+#[pyo3(
+    signature = (x, gamma=None, beta=None, axis=-1, epsilon=1e-3),
+    text_signature = "(x, gamma=None, beta=None, axis=-1, epsilon=0.001)"
+)]
 fn batch_norm(
     py: Python<'_>,
     x: Arg,
@@ -178,6 +208,9 @@ fn batch_norm(
 
 /// `x` with a fraction `rate` of its elements set to 0 and the others scaled by `1 / (1 - rate)`; which ones is a
 /// function of seed and counter.
+///
+/// >>> _core.dropout([1.0, 2.0, 3.0], rate=0.0, seed=1, counter=0).tolist()
+/// [1.0, 2.0, 3.0]
 #[pyfunction]
 fn dropout(py: Python<'_>, x: Arg, rate: f64, seed: u64, counter: u64) -> Output {
     run(py, x.0.len(), || ops::random::dropout(&x.0, rate, Key { seed, counter }))

@@ -2,14 +2,13 @@
 
 use std::ffi::CString;
 
-use autodan_core::{DType, Result, Tensor, ops};
+use autodan_core::{Result, Tensor, ops};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyFloat, PyInt, PyTuple};
 
-use crate::convert::{self, Arg, Axes, DTypeArg, Operand, ShapeArg, Signed, axes, pair};
+use crate::convert::{self, Arg, Axes, DTypeArg, FLOAT32, ShapeArg, Signed, axes, pair};
 use crate::enter::{elements, enter};
-use crate::error::to_python;
 use crate::tensor::{PyTensor, matmul as product};
 
 /// What nearly every function returns.
@@ -24,7 +23,9 @@ pub(crate) fn run(py: Python<'_>, work: usize, f: impl FnOnce() -> Result<Tensor
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     for row in ops::unary::UNARY {
         let function = row.function;
-        add_closure(module, row.name, row.doc, "x", move |args, kwargs| {
+        let (at, value) = row.example;
+        let example = format!("ad.{}({at:?})", row.name);
+        add_closure(module, row.name, &documented(row.doc, &example, value), "x", move |args, kwargs| {
             let [x] = arguments(row.name, ["x"], args, kwargs)?;
             let x = convert::tensor(&x)?;
             run(args.py(), x.len(), || function(&x))
@@ -32,38 +33,34 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     for row in ops::binary::BINARY {
         let function = row.function;
-        add_binary(module, row.name, row.doc, function)?;
+        let (at1, at2, value) = row.example;
+        // The losses' building blocks have no name in the package.
+        let holder = if row.name.ends_with("cross_entropy") { "_core" } else { "ad" };
+        let example = format!("{holder}.{}({at1:?}, {at2:?})", row.name);
+        add_binary(module, row.name, &documented(row.doc, &example, value), function)?;
     }
-    type Pairwise = (&'static str, &'static str, fn(&Tensor, &Tensor) -> Result<Tensor>);
+    type Pairwise = (&'static str, &'static str, [bool; 3], fn(&Tensor, &Tensor) -> Result<Tensor>);
     let pairwise: [Pairwise; 9] = [
-        ("equal", "Where `x1 == x2`.", ops::equal),
-        ("not_equal", "Where `x1 != x2`.", ops::not_equal),
-        ("less", "Where `x1 < x2`.", ops::less),
-        ("less_equal", "Where `x1 <= x2`.", ops::less_equal),
-        ("greater", "Where `x1 > x2`.", ops::greater),
-        ("greater_equal", "Where `x1 >= x2`.", ops::greater_equal),
-        ("logical_and", "Where both are true (not 0).", ops::logical_and),
-        ("logical_or", "Where either is true (not 0).", ops::logical_or),
-        ("logical_xor", "Where exactly one is true (not 0).", ops::logical_xor),
+        ("equal", "Where `x1 == x2`.", [false, true, false], ops::equal),
+        ("not_equal", "Where `x1 != x2`.", [true, false, true], ops::not_equal),
+        ("less", "Where `x1 < x2`.", [true, false, false], ops::less),
+        ("less_equal", "Where `x1 <= x2`.", [true, true, false], ops::less_equal),
+        ("greater", "Where `x1 > x2`.", [false, false, true], ops::greater),
+        ("greater_equal", "Where `x1 >= x2`.", [false, true, true], ops::greater_equal),
+        ("logical_and", "Where both are true (not 0).", [false, false, true], ops::logical_and),
+        ("logical_or", "Where either is true (not 0).", [false, true, true], ops::logical_or),
+        ("logical_xor", "Where exactly one is true (not 0).", [false, true, false], ops::logical_xor),
     ];
-    for (name, doc, function) in pairwise {
-        add_binary(module, name, doc, function)?;
+    for (name, doc, value, function) in pairwise {
+        let operands =
+            if name.starts_with("logical") { "[0, 0, 1], [0, 1, 1]" } else { "[1, 2, 3], [2, 2, 2]" };
+        let [a, b, c] = value.map(|value| if value { "True" } else { "False" });
+        let doc = format!("{doc}\n\n>>> ad.{name}({operands}).tolist()\n[{a}, {b}, {c}]");
+        add_binary(module, name, &doc, function)?;
     }
     add_functions!(
         module,
         [
-            tensor,
-            asarray,
-            zeros,
-            ones,
-            full,
-            zeros_like,
-            ones_like,
-            full_like,
-            eye,
-            arange,
-            linspace,
-            cast,
             isnan,
             isinf,
             isfinite,
@@ -103,6 +100,14 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         ]
     );
     Ok(())
+}
+
+/// The documentation of a row with its example as a doctest; what is not exact in float32 is rounded.
+fn documented(doc: &str, call: &str, value: &[f64]) -> String {
+    let exact = value.iter().all(|&value| f64::from(value as f32) == value);
+    let call =
+        if exact { format!("{call}.tolist()") } else { format!("[round(y, 4) for y in {call}.tolist()]") };
+    format!("{}\n\n>>> {call}\n{value:?}", doc.trim())
 }
 
 /// Adds a function made of a closure. The signature in its documentation is what `inspect` and help() read.
@@ -166,175 +171,46 @@ fn arguments<'py, const N: usize>(
     found.try_into().map_err(|_| signature())
 }
 
-/// A tensor of the data, copied; Python's floats are float32, its integers int64.
-#[pyfunction]
-#[pyo3(signature = (data, dtype=None, requires_grad=false))]
-fn tensor(data: &Bound<'_, PyAny>, dtype: Option<DTypeArg>, requires_grad: bool) -> Output {
-    let mut x = read(data, dtype)?.detach();
-    if x.storage().is_foreign() || data.is_instance_of::<PyTensor>() {
-        x = ops::view::copy(&x).map_err(to_python)?;
-    }
-    if requires_grad {
-        x = x.with_grad().map_err(to_python)?;
-    }
-    Ok(PyTensor::new(x))
-}
-
-/// The tensor of an object in a dtype: Python's scalars directly, without a detour through float32.
-fn read(data: &Bound<'_, PyAny>, dtype: Option<DTypeArg>) -> PyResult<Tensor> {
-    let Some(DTypeArg(dtype)) = dtype else { return convert::tensor(data) };
-    let x = match Operand::from_python(data)? {
-        Operand::Float(value) => return Tensor::full(&[], value, dtype).map_err(to_python),
-        Operand::Tensor(_) if dtype == DType::Float64 && !data.is_instance_of::<PyTensor>() => {
-            // A nested list of Python's floats keeps its doubles when float64 is asked for.
-            let array = convert::numpy(data.py())?.call_method1("asarray", (data,))?;
-            convert::tensor(&array)?
-        }
-        other => other.into_tensor()?,
-    };
-    ops::cast(&x, dtype).map_err(to_python)
-}
-
-/// A tensor of the data. copy=None copies memory of others; copy=True always; copy=False borrows a NumPy array's
-/// memory, or fails.
-#[pyfunction]
-#[pyo3(signature = (data, dtype=None, copy=None))]
-fn asarray(data: &Bound<'_, PyAny>, dtype: Option<DTypeArg>, copy: Option<bool>) -> Output {
-    if copy == Some(true) {
-        return tensor(data, dtype, false);
-    }
-    let is_ours = data.is_instance_of::<PyTensor>();
-    if copy == Some(false) && !is_ours {
-        let Some(x) = convert::borrow(data)?.filter(|x| dtype.is_none_or(|dtype| dtype.0 == x.dtype()))
-        else {
-            return Err(PyValueError::new_err(
-                "asarray: this object cannot be borrowed without a copy; only NumPy arrays of a supported dtype can",
-            ));
-        };
-        return Ok(PyTensor::new(x));
-    }
-    let x = read(data, dtype)?;
-    if copy == Some(false) && is_ours && !convert::tensor(data)?.same_value(&x) {
-        return Err(PyValueError::new_err("asarray: another dtype needs a copy"));
-    }
-    Ok(PyTensor::new(x))
-}
-
-/// The default dtype.
-const FLOAT32: DTypeArg = DTypeArg(DType::Float32);
-
-/// Zeros.
-#[pyfunction]
-#[pyo3(signature = (shape, dtype=FLOAT32), text_signature = "(shape, dtype='float32')")]
-fn zeros(py: Python<'_>, shape: ShapeArg, dtype: DTypeArg) -> Output {
-    run(py, 0, || Tensor::full(&shape.0, 0.0, dtype.0))
-}
-
-/// Ones.
-#[pyfunction]
-#[pyo3(signature = (shape, dtype=FLOAT32), text_signature = "(shape, dtype='float32')")]
-fn ones(py: Python<'_>, shape: ShapeArg, dtype: DTypeArg) -> Output {
-    run(py, 0, || Tensor::full(&shape.0, 1.0, dtype.0))
-}
-
-/// One value in every element; the dtype is by default that of the value.
-#[pyfunction]
-#[pyo3(signature = (shape, fill_value, dtype=None))]
-fn full(py: Python<'_>, shape: ShapeArg, fill_value: &Bound<'_, PyAny>, dtype: Option<DTypeArg>) -> Output {
-    let value = read(fill_value, dtype)?;
-    run(py, 0, || ops::view::copy(&ops::broadcast_to(&value, &shape.0)?))
-}
-
-/// Zeros in the shape (and by default the dtype) of `x`.
-#[pyfunction]
-#[pyo3(signature = (x, dtype=None))]
-fn zeros_like(py: Python<'_>, x: Arg, dtype: Option<DTypeArg>) -> Output {
-    run(py, 0, || Tensor::full(x.0.shape(), 0.0, dtype.map_or(x.0.dtype(), |dtype| dtype.0)))
-}
-
-/// Ones in the shape (and by default the dtype) of `x`.
-#[pyfunction]
-#[pyo3(signature = (x, dtype=None))]
-fn ones_like(py: Python<'_>, x: Arg, dtype: Option<DTypeArg>) -> Output {
-    run(py, 0, || Tensor::full(x.0.shape(), 1.0, dtype.map_or(x.0.dtype(), |dtype| dtype.0)))
-}
-
-/// One value in the shape (and by default the dtype) of `x`.
-#[pyfunction]
-#[pyo3(signature = (x, fill_value, dtype=None))]
-fn full_like(py: Python<'_>, x: Arg, fill_value: &Bound<'_, PyAny>, dtype: Option<DTypeArg>) -> Output {
-    let dtype = dtype.unwrap_or(DTypeArg(x.0.dtype()));
-    let value = read(fill_value, Some(dtype))?;
-    run(py, 0, || ops::view::copy(&ops::broadcast_to(&value, x.0.shape())?))
-}
-
-/// `n` by `m` (default `n`), 1 on the diagonal and 0 elsewhere.
-#[pyfunction]
-#[pyo3(signature = (n, m=None, dtype=FLOAT32), text_signature = "(n, m=None, dtype='float32')")]
-fn eye(py: Python<'_>, n: usize, m: Option<usize>, dtype: DTypeArg) -> Output {
-    run(py, 0, || ops::eye(n, m.unwrap_or(n), dtype.0))
-}
-
-/// `start, start + step, ...` up to but without `stop`; int64 when all are integers, else float32.
-#[pyfunction]
-#[pyo3(signature = (start, stop=None, step=None, dtype=None), text_signature = "(start, stop=None, step=1, dtype=None)")]
-fn arange(
-    py: Python<'_>,
-    start: &Bound<'_, PyAny>,
-    stop: Option<&Bound<'_, PyAny>>,
-    step: Option<&Bound<'_, PyAny>>,
-    dtype: Option<DTypeArg>,
-) -> Output {
-    let given = [Some(start), stop, step];
-    let integers = given.iter().flatten().all(|value| value.is_instance_of::<PyInt>());
-    let number = |value: &Bound<'_, PyAny>| value.extract::<f64>();
-    let (first, last) = match stop {
-        Some(stop) => (number(start)?, number(stop)?),
-        None => (0.0, number(start)?),
-    };
-    let step = step.map_or(Ok(1.0), number)?;
-    let dtype = dtype.map_or(if integers { DType::Int64 } else { DType::Float32 }, |dtype| dtype.0);
-    run(py, 0, || ops::arange(first, last, step, dtype))
-}
-
-/// `num` values at equal distances from `start` to `stop`, both included.
-#[pyfunction]
-#[pyo3(signature = (start, stop, num=50, dtype=FLOAT32), text_signature = "(start, stop, num=50, dtype='float32')")]
-fn linspace(py: Python<'_>, start: f64, stop: f64, num: usize, dtype: DTypeArg) -> Output {
-    run(py, 0, || ops::linspace(start, stop, num, dtype.0))
-}
-
-/// `x` in another dtype.
-#[pyfunction]
-fn cast(py: Python<'_>, x: Arg, dtype: DTypeArg) -> Output {
-    run(py, x.0.len(), || ops::cast(&x.0, dtype.0))
-}
-
 /// Where `x` is not a number.
+///
+/// >>> ad.isnan([1.0, float("nan")]).tolist()
+/// [False, True]
 #[pyfunction]
 fn isnan(py: Python<'_>, x: Arg) -> Output {
     run(py, x.0.len(), || ops::isnan(&x.0))
 }
 
 /// Where `x` is infinite.
+///
+/// >>> ad.isinf([1.0, float("-inf")]).tolist()
+/// [False, True]
 #[pyfunction]
 fn isinf(py: Python<'_>, x: Arg) -> Output {
     run(py, x.0.len(), || ops::isinf(&x.0))
 }
 
 /// Where `x` is neither infinite nor NaN.
+///
+/// >>> ad.isfinite([1.0, float("inf")]).tolist()
+/// [True, False]
 #[pyfunction]
 fn isfinite(py: Python<'_>, x: Arg) -> Output {
     run(py, x.0.len(), || ops::isfinite(&x.0))
 }
 
 /// Where `x` is false (0).
+///
+/// >>> ad.logical_not([True, False]).tolist()
+/// [False, True]
 #[pyfunction]
 fn logical_not(py: Python<'_>, x: Arg) -> Output {
     run(py, x.0.len(), || ops::logical_not(&x.0))
 }
 
 /// The exponential linear unit: `x` above 0, `alpha * (e^x - 1)` elsewhere.
+///
+/// >>> [round(y, 4) for y in ad.elu([-1.0, 2.0]).tolist()]
+/// [-0.6321, 2.0]
 #[pyfunction]
 #[pyo3(signature = (x, alpha=1.0))]
 fn elu(py: Python<'_>, x: Arg, alpha: f64) -> Output {
@@ -342,6 +218,9 @@ fn elu(py: Python<'_>, x: Arg, alpha: f64) -> Output {
 }
 
 /// The continuously differentiable exponential linear unit.
+///
+/// >>> [round(y, 4) for y in ad.celu([-1.0, 2.0], alpha=2.0).tolist()]
+/// [-0.7869, 2.0]
 #[pyfunction]
 #[pyo3(signature = (x, alpha=1.0))]
 fn celu(py: Python<'_>, x: Arg, alpha: f64) -> Output {
@@ -349,6 +228,9 @@ fn celu(py: Python<'_>, x: Arg, alpha: f64) -> Output {
 }
 
 /// `x` above 0, `negative_slope * x` elsewhere.
+///
+/// >>> ad.leaky_relu([-1.0, 2.0], negative_slope=0.25).tolist()
+/// [-0.25, 2.0]
 #[pyfunction]
 #[pyo3(signature = (x, negative_slope=0.2))]
 fn leaky_relu(py: Python<'_>, x: Arg, negative_slope: f64) -> Output {
@@ -356,13 +238,19 @@ fn leaky_relu(py: Python<'_>, x: Arg, negative_slope: f64) -> Output {
 }
 
 /// The Gaussian error linear unit, by default in its approximation by a hyperbolic tangent.
+///
+/// >>> [round(y, 4) for y in ad.gelu([-1.0, 2.0], approximate=False).tolist()]
+/// [-0.1587, 1.9545]
 #[pyfunction]
 #[pyo3(signature = (x, approximate=true))]
 fn gelu(py: Python<'_>, x: Arg, approximate: bool) -> Output {
-    run(py, x.0.len(), || if approximate { ops::gelu_tanh(&x.0) } else { ops::gelu(&x.0) })
+    run(py, x.0.len(), || ops::gelu(&x.0, f64::from(u8::from(approximate))))
 }
 
 /// `min(max(x, x_min), x_max)`.
+///
+/// >>> ad.clip([-3, 5, 12], 0, 10).tolist()
+/// [0, 5, 10]
 #[pyfunction]
 #[pyo3(signature = (x, x_min=None, x_max=None))]
 fn clip(
@@ -398,6 +286,9 @@ fn clip(
 }
 
 /// `x1` where `condition` is true (not 0), `x2` elsewhere.
+///
+/// >>> ad.where([True, False], [1.0, 2.0], 0.0).tolist()
+/// [1.0, 0.0]
 #[pyfunction(name = "where")]
 #[pyo3(signature = (condition, x1, x2))]
 fn select(py: Python<'_>, condition: Arg, x1: &Bound<'_, PyAny>, x2: &Bound<'_, PyAny>) -> Output {
@@ -419,26 +310,56 @@ macro_rules! reductions {
 
 reductions! {
     /// The sum over `axis` (all by default).
+    ///
+    /// >>> ad.sum([[1, 2], [3, 4]], axis=0).tolist()
+    /// [4, 6]
     sum;
     /// The mean over `axis` (all by default).
+    ///
+    /// >>> ad.mean([[1.0, 2.0], [3.0, 6.0]], axis=1).tolist()
+    /// [1.5, 4.5]
     mean;
     /// The largest element over `axis` (all by default).
+    ///
+    /// >>> ad.max([[1, 5], [3, 4]], axis=-1).tolist()
+    /// [5, 4]
     max;
     /// The smallest element over `axis` (all by default).
+    ///
+    /// >>> ad.min([[1, 5], [3, 4]], axis=-1, keepdims=True).tolist()
+    /// [[1], [3]]
     min;
     /// The product over `axis` (all by default).
+    ///
+    /// >>> ad.prod([[1, 2], [3, 4]]).item()
+    /// 24
     prod;
     /// The variance over `axis` (all by default).
+    ///
+    /// >>> ad.var([1.0, 3.0, 5.0, 7.0]).item()
+    /// 5.0
     var;
     /// Whether any element over `axis` (all by default) is true.
+    ///
+    /// >>> ad.any([[True, False], [False, False]], axis=1).tolist()
+    /// [True, False]
     any;
     /// Whether all elements over `axis` (all by default) are true.
+    ///
+    /// >>> ad.all([[True, False], [True, True]], axis=1).tolist()
+    /// [False, True]
     all;
     /// `log(sum(exp(x)))` over `axis` (all by default), without overflow.
+    ///
+    /// >>> round(ad.logsumexp([1000.0, 1000.0]).item(), 2)
+    /// 1000.69
     logsumexp;
 }
 
 /// The standard deviation over `axis` (all by default).
+///
+/// >>> ad.std([1.0, 3.0]).item()
+/// 1.0
 #[pyfunction(name = "std")]
 #[pyo3(signature = (x, axis=None, keepdims=false))]
 fn std_(py: Python<'_>, x: Arg, axis: Option<Axes>, keepdims: bool) -> Output {
@@ -446,6 +367,9 @@ fn std_(py: Python<'_>, x: Arg, axis: Option<Axes>, keepdims: bool) -> Output {
 }
 
 /// The index of the largest element along `axis`, or in the flattened tensor.
+///
+/// >>> ad.argmax([[1, 5], [4, 3]], axis=1).tolist()
+/// [1, 0]
 #[pyfunction]
 #[pyo3(signature = (x, axis=None, keepdims=false))]
 fn argmax(py: Python<'_>, x: Arg, axis: Option<isize>, keepdims: bool) -> Output {
@@ -453,6 +377,9 @@ fn argmax(py: Python<'_>, x: Arg, axis: Option<isize>, keepdims: bool) -> Output
 }
 
 /// The index of the smallest element along `axis`, or in the flattened tensor.
+///
+/// >>> ad.argmin([4, 2, 2]).item()
+/// 1
 #[pyfunction]
 #[pyo3(signature = (x, axis=None, keepdims=false))]
 fn argmin(py: Python<'_>, x: Arg, axis: Option<isize>, keepdims: bool) -> Output {
@@ -460,12 +387,18 @@ fn argmin(py: Python<'_>, x: Arg, axis: Option<isize>, keepdims: bool) -> Output
 }
 
 /// The same elements under another shape; one side may be -1.
+///
+/// >>> ad.reshape([1, 2, 3, 4], (2, -1)).tolist()
+/// [[1, 2], [3, 4]]
 #[pyfunction]
 fn reshape(py: Python<'_>, x: Arg, newshape: Signed) -> Output {
     run(py, x.0.len(), || ops::reshape(&x.0, &ops::view::resolve_shape(&x.0, &newshape.0)?))
 }
 
 /// The axes reversed, or in the given order.
+///
+/// >>> ad.transpose([[1, 2, 3]]).tolist()
+/// [[1], [2], [3]]
 #[pyfunction]
 #[pyo3(signature = (x, axes=None))]
 fn transpose(py: Python<'_>, x: Arg, axes: Option<Axes>) -> Output {
@@ -473,12 +406,18 @@ fn transpose(py: Python<'_>, x: Arg, axes: Option<Axes>) -> Output {
 }
 
 /// A new axis of side 1 at position `axis`.
+///
+/// >>> ad.expand_dims([1, 2], axis=1).tolist()
+/// [[1], [2]]
 #[pyfunction]
 fn expand_dims(py: Python<'_>, x: Arg, axis: isize) -> Output {
     run(py, 0, || ops::expand_dims(&x.0, axis))
 }
 
 /// Without the axes of side 1, or without the given ones.
+///
+/// >>> ad.squeeze([[1, 2]]).tolist()
+/// [1, 2]
 #[pyfunction]
 #[pyo3(signature = (x, axis=None))]
 fn squeeze(py: Python<'_>, x: Arg, axis: Option<Axes>) -> Output {
@@ -486,12 +425,18 @@ fn squeeze(py: Python<'_>, x: Arg, axis: Option<Axes>) -> Output {
 }
 
 /// `x` repeated along new leading axes and axes of side 1.
+///
+/// >>> ad.broadcast_to([1, 2], (2, 2)).tolist()
+/// [[1, 2], [1, 2]]
 #[pyfunction]
 fn broadcast_to(py: Python<'_>, x: Arg, shape: ShapeArg) -> Output {
     run(py, 0, || ops::broadcast_to(&x.0, &shape.0))
 }
 
 /// The given axes (all by default) run backwards.
+///
+/// >>> ad.flip([1, 2, 3]).tolist()
+/// [3, 2, 1]
 #[pyfunction]
 #[pyo3(signature = (x, axis=None))]
 fn flip(py: Python<'_>, x: Arg, axis: Option<Axes>) -> Output {
@@ -499,18 +444,27 @@ fn flip(py: Python<'_>, x: Arg, axis: Option<Axes>) -> Output {
 }
 
 /// Axes moved to other positions, the others keeping their order.
+///
+/// >>> ad.moveaxis(ad.zeros((2, 3, 4)), 0, -1).shape
+/// (3, 4, 2)
 #[pyfunction]
 fn moveaxis(py: Python<'_>, x: Arg, source: Axes, destination: Axes) -> Output {
     run(py, 0, || ops::moveaxis(&x.0, &source.0, &destination.0))
 }
 
 /// Two axes exchanged.
+///
+/// >>> ad.swapaxes(ad.zeros((2, 3, 4)), 0, 2).shape
+/// (4, 3, 2)
 #[pyfunction]
 fn swapaxes(py: Python<'_>, x: Arg, axis1: isize, axis2: isize) -> Output {
     run(py, 0, || ops::swapaxes(&x.0, axis1, axis2))
 }
 
 /// The tensors one after the other along `axis`.
+///
+/// >>> ad.concatenate([[1, 2], [3]]).tolist()
+/// [1, 2, 3]
 #[pyfunction]
 #[pyo3(signature = (xs, axis=0))]
 fn concatenate(py: Python<'_>, xs: Vec<Arg>, axis: isize) -> Output {
@@ -519,6 +473,9 @@ fn concatenate(py: Python<'_>, xs: Vec<Arg>, axis: isize) -> Output {
 }
 
 /// The tensors, of one shape, along a new axis.
+///
+/// >>> ad.stack([[1, 2], [3, 4]], axis=1).tolist()
+/// [[1, 3], [2, 4]]
 #[pyfunction]
 #[pyo3(signature = (xs, axis=0))]
 fn stack(py: Python<'_>, xs: Vec<Arg>, axis: isize) -> Output {
@@ -527,6 +484,9 @@ fn stack(py: Python<'_>, xs: Vec<Arg>, axis: isize) -> Output {
 }
 
 /// The slices of `x` along `axis` (of the flattened tensor by default) at `indices`.
+///
+/// >>> ad.take([10, 20, 30], [2, 0]).tolist()
+/// [30, 10]
 #[pyfunction]
 #[pyo3(signature = (x, indices, axis=None))]
 fn take(py: Python<'_>, x: Arg, indices: Arg, axis: Option<isize>) -> Output {
@@ -534,6 +494,9 @@ fn take(py: Python<'_>, x: Arg, indices: Arg, axis: Option<isize>) -> Output {
 }
 
 /// `x` with a value before and after it: `pad_width` is a pair for each axis, or one for all.
+///
+/// >>> ad.pad([1, 2], (1, 2), constant_values=9).tolist()
+/// [9, 1, 2, 9, 9]
 #[pyfunction]
 #[pyo3(signature = (x, pad_width, constant_values=0.0))]
 fn pad(py: Python<'_>, x: Arg, pad_width: &Bound<'_, PyAny>, constant_values: f64) -> Output {
@@ -554,6 +517,9 @@ fn pad(py: Python<'_>, x: Arg, pad_width: &Bound<'_, PyAny>, constant_values: f6
 }
 
 /// 1 at each label's class along a new axis, 0 elsewhere; labels that are no class give zeros.
+///
+/// >>> ad.one_hot([2, 0], num_classes=3).tolist()
+/// [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
 #[pyfunction]
 #[pyo3(signature = (x, num_classes, axis=-1, dtype=FLOAT32), text_signature = "(x, num_classes, axis=-1, dtype='float32')")]
 fn one_hot(py: Python<'_>, x: Arg, num_classes: usize, axis: isize, dtype: DTypeArg) -> Output {
@@ -561,6 +527,9 @@ fn one_hot(py: Python<'_>, x: Arg, num_classes: usize, axis: isize, dtype: DType
 }
 
 /// The matrix product; stacks of matrices broadcast over their leading axes.
+///
+/// >>> ad.matmul([[1, 2], [3, 4]], [[1], [1]]).tolist()
+/// [[3], [7]]
 #[pyfunction]
 fn matmul(py: Python<'_>, x1: Arg, x2: Arg) -> Output {
     product(py, &x1.0, &x2.0).map(PyTensor::new)

@@ -1,17 +1,19 @@
-//! The Python class `Tensor`.
+//! The Python class `Tensor`: its attributes, and what Python asks of a container and of a number.
+
+mod methods;
+mod operators;
 
 use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use autodan_core::{DType, Result, Tensor, Variable, autograd, ops};
+use autodan_core::{Result, Tensor, Variable, autograd, ops};
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
-use crate::convert::{self, Axes, DTypeArg, Operand, Signed, axes, pair};
-use crate::enter::{elements, enter};
+use crate::convert::{self, Axes, DTypeArg, Operand, axes, pair};
+use crate::enter::enter;
 use crate::error::to_python;
 use crate::index::Key;
 
@@ -27,6 +29,9 @@ enum Handle {
 ///
 /// A tensor is a value: its elements never change under whoever holds them. Make one with
 /// `tensor()`, `asarray()`, `zeros()` and their like.
+///
+/// >>> ad.tensor([1.0, 2.0]) * 2 + [0.5, 1.0]
+/// tensor([2.5, 5. ], shape=(2,), dtype=float32)
 #[pyclass(name = "Tensor", module = "autodan", frozen, subclass)]
 pub(crate) struct PyTensor {
     handle: Handle,
@@ -79,25 +84,6 @@ impl PyTensor {
     }
 }
 
-/// A tensor as a new Python object.
-pub(crate) fn wrap(py: Python<'_>, result: PyResult<Tensor>) -> PyResult<Py<PyAny>> {
-    Ok(Py::new(py, PyTensor::new(result?))?.into_any())
-}
-
-/// `f(a, b)`, or `NotImplemented` for operands that cannot be tensors, so that Python may ask the other one.
-fn binary(
-    a: &Bound<'_, PyAny>,
-    b: &Bound<'_, PyAny>,
-    f: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor> + Send,
-) -> PyResult<Py<PyAny>> {
-    let py = a.py();
-    match pair(a, b) {
-        Ok((a, b)) => wrap(py, enter(py, elements(&[&a, &b]), || f(&a, &b))),
-        Err(error) if error.is_instance_of::<PyTypeError>(py) => Ok(py.NotImplemented()),
-        Err(error) => Err(error),
-    }
-}
-
 /// The matrix product, which is more work than its operands are long.
 pub(crate) fn matmul(py: Python<'_>, a: &Tensor, b: &Tensor) -> PyResult<Tensor> {
     let columns = b.shape().last().copied().unwrap_or(1);
@@ -107,42 +93,63 @@ pub(crate) fn matmul(py: Python<'_>, a: &Tensor, b: &Tensor) -> PyResult<Tensor>
 #[pymethods]
 impl PyTensor {
     /// The sides, as a tuple of integers.
+    ///
+    /// >>> ad.zeros((2, 3)).shape
+    /// (2, 3)
     #[getter]
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, self.tensor().shape())
     }
 
     /// The element type's name, such as "float32".
+    ///
+    /// >>> ad.tensor([1, 2]).dtype
+    /// 'int64'
     #[getter]
     fn dtype<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         convert::dtype_name(py, self.tensor().dtype())
     }
 
     /// The number of dimensions.
+    ///
+    /// >>> ad.zeros((2, 3)).ndim
+    /// 2
     #[getter]
     fn ndim(&self) -> usize {
         self.tensor().ndim()
     }
 
     /// The number of elements.
+    ///
+    /// >>> ad.zeros((2, 3)).size
+    /// 6
     #[getter]
     fn size(&self) -> usize {
         self.tensor().len()
     }
 
     /// The axes reversed; for matrices, the transpose.
+    ///
+    /// >>> ad.tensor([[1, 2, 3]]).T.shape
+    /// (3, 1)
     #[getter(T)]
     fn transposed(&self, py: Python<'_>) -> PyResult<PyTensor> {
         self.unary(py, |x| ops::transpose(x, None))
     }
 
     /// The transposes of the matrices in the last two axes.
+    ///
+    /// >>> ad.zeros((5, 2, 3)).mT.shape
+    /// (5, 3, 2)
     #[getter(mT)]
     fn matrix_transposed(&self, py: Python<'_>) -> PyResult<PyTensor> {
         self.unary(py, |x| ops::swapaxes(x, -1, -2))
     }
 
     /// Whether gradients flow to or through this tensor; setting it makes a leaf of it, or a constant.
+    ///
+    /// >>> ad.tensor(1.0).requires_grad
+    /// False
     #[getter]
     fn requires_grad(&self) -> bool {
         self.tensor().requires_grad()
@@ -172,6 +179,11 @@ impl PyTensor {
     }
 
     /// The gradient gathered by backward(), or None; set it to None to clear it.
+    ///
+    /// >>> x = ad.tensor([1.0, 2.0], requires_grad=True)
+    /// >>> (x * x).sum().backward()
+    /// >>> x.grad.tolist()
+    /// [2.0, 4.0]
     #[getter]
     fn grad(&self) -> Option<PyTensor> {
         let leaf = match &self.handle {
@@ -233,23 +245,37 @@ impl PyTensor {
     }
 
     /// A read-only NumPy array of the elements, sharing memory.
+    ///
+    /// >>> ad.tensor([1.0, 2.0]).numpy()
+    /// array([1., 2.], dtype=float32)
     pub(crate) fn numpy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let value = Bound::new(slf.py(), PyTensor::new(slf.get().tensor().detach()))?;
         convert::numpy(slf.py())?.call_method1("asarray", (value,))
     }
 
     /// The only element as a Python number.
+    ///
+    /// >>> ad.tensor(2.5).item()
+    /// 2.5
     fn item(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         convert::item(py, &self.tensor())
     }
 
     /// The elements as nested lists of Python numbers.
+    ///
+    /// >>> ad.tensor([[1, 2], [3, 4]]).tolist()
+    /// [[1, 2], [3, 4]]
     fn tolist<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         PyTensor::numpy(slf)?.call_method0("tolist")
     }
 
     /// Adds this tensor's gradients to the `grad` of every leaf that it depends on. `gradient` is that
     /// of the tensor itself (default 1, for scalars only); retain_graph=True allows to do it again.
+    ///
+    /// >>> x = ad.tensor(3.0, requires_grad=True)
+    /// >>> (x * x).backward()
+    /// >>> x.grad.item()
+    /// 6.0
     #[pyo3(signature = (gradient=None, *, retain_graph=false, create_graph=false))]
     fn backward(
         &self,
@@ -265,331 +291,27 @@ impl PyTensor {
     }
 
     /// The same values, apart from any differentiation.
+    ///
+    /// >>> ad.tensor(1.0, requires_grad=True).detach().requires_grad
+    /// False
     fn detach(&self) -> PyTensor {
         PyTensor::new(self.tensor().detach())
     }
 
     /// A copy in memory of its own, through which gradients flow.
+    ///
+    /// >>> ad.tensor([1.0, 2.0]).clone().tolist()
+    /// [1.0, 2.0]
     fn clone(&self, py: Python<'_>) -> PyResult<PyTensor> {
         self.unary(py, ops::view::copy)
     }
 
     /// The elements converted to another dtype.
+    ///
+    /// >>> ad.tensor([0.5, 1.5]).astype("int32").tolist()
+    /// [0, 1]
     fn astype(&self, py: Python<'_>, dtype: DTypeArg) -> PyResult<PyTensor> {
         self.unary(py, |x| ops::cast(x, dtype.0))
-    }
-
-    /// The same elements under another shape; one side may be -1.
-    #[pyo3(signature = (*shape))]
-    fn reshape(&self, py: Python<'_>, shape: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
-        let Signed(shape) = sequence(shape)?;
-        self.unary(py, |x| ops::reshape(x, &ops::view::resolve_shape(x, &shape)?))
-    }
-
-    /// All elements in one dimension.
-    fn flatten(&self, py: Python<'_>) -> PyResult<PyTensor> {
-        self.unary(py, |x| ops::reshape(x, &[x.len()]))
-    }
-
-    /// All elements in one dimension.
-    fn ravel(&self, py: Python<'_>) -> PyResult<PyTensor> {
-        self.flatten(py)
-    }
-
-    /// Without the axes of side 1, or without the given ones.
-    #[pyo3(signature = (axis=None))]
-    fn squeeze(&self, py: Python<'_>, axis: Option<Axes>) -> PyResult<PyTensor> {
-        self.unary(py, |x| ops::squeeze(x, axes(&axis)))
-    }
-
-    /// A new axis of side 1 at position `axis`.
-    fn expand_dims(&self, py: Python<'_>, axis: isize) -> PyResult<PyTensor> {
-        self.unary(py, |x| ops::expand_dims(x, axis))
-    }
-
-    /// A new axis of side 1 at position `axis` (PyTorch's name of `expand_dims`).
-    fn unsqueeze(&self, py: Python<'_>, axis: isize) -> PyResult<PyTensor> {
-        self.expand_dims(py, axis)
-    }
-
-    /// The axes reversed, or in the given order.
-    #[pyo3(signature = (*axes))]
-    fn transpose(&self, py: Python<'_>, axes: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
-        if axes.is_empty() {
-            return self.transposed(py);
-        }
-        self.permute(py, axes)
-    }
-
-    /// The axes in the given order.
-    #[pyo3(signature = (*axes))]
-    fn permute(&self, py: Python<'_>, axes: &Bound<'_, PyTuple>) -> PyResult<PyTensor> {
-        let Signed(axes) = sequence(axes)?;
-        let axes: Vec<isize> = axes.into_iter().map(|axis| axis as isize).collect();
-        self.unary(py, |x| ops::permute(x, &axes))
-    }
-
-    /// Two axes exchanged.
-    fn swapaxes(&self, py: Python<'_>, axis1: isize, axis2: isize) -> PyResult<PyTensor> {
-        self.unary(py, |x| ops::swapaxes(x, axis1, axis2))
-    }
-
-    /// The sum over `axis` (all by default).
-    #[pyo3(signature = (axis=None, keepdims=false))]
-    fn sum(&self, py: Python<'_>, axis: Option<Axes>, keepdims: bool) -> PyResult<PyTensor> {
-        self.reduction(py, axis, keepdims, ops::sum)
-    }
-
-    /// The mean over `axis` (all by default).
-    #[pyo3(signature = (axis=None, keepdims=false))]
-    fn mean(&self, py: Python<'_>, axis: Option<Axes>, keepdims: bool) -> PyResult<PyTensor> {
-        self.reduction(py, axis, keepdims, ops::mean)
-    }
-
-    /// The largest element over `axis` (all by default).
-    #[pyo3(signature = (axis=None, keepdims=false))]
-    fn max(&self, py: Python<'_>, axis: Option<Axes>, keepdims: bool) -> PyResult<PyTensor> {
-        self.reduction(py, axis, keepdims, ops::max)
-    }
-
-    /// The smallest element over `axis` (all by default).
-    #[pyo3(signature = (axis=None, keepdims=false))]
-    fn min(&self, py: Python<'_>, axis: Option<Axes>, keepdims: bool) -> PyResult<PyTensor> {
-        self.reduction(py, axis, keepdims, ops::min)
-    }
-
-    /// The product over `axis` (all by default).
-    #[pyo3(signature = (axis=None, keepdims=false))]
-    fn prod(&self, py: Python<'_>, axis: Option<Axes>, keepdims: bool) -> PyResult<PyTensor> {
-        self.reduction(py, axis, keepdims, ops::prod)
-    }
-
-    /// The variance over `axis` (all by default).
-    #[pyo3(signature = (axis=None, keepdims=false))]
-    fn var(&self, py: Python<'_>, axis: Option<Axes>, keepdims: bool) -> PyResult<PyTensor> {
-        self.reduction(py, axis, keepdims, ops::var)
-    }
-
-    /// The standard deviation over `axis` (all by default).
-    #[pyo3(signature = (axis=None, keepdims=false))]
-    fn std(&self, py: Python<'_>, axis: Option<Axes>, keepdims: bool) -> PyResult<PyTensor> {
-        self.reduction(py, axis, keepdims, ops::std)
-    }
-
-    /// Whether any element over `axis` (all by default) is true.
-    #[pyo3(signature = (axis=None, keepdims=false))]
-    fn any(&self, py: Python<'_>, axis: Option<Axes>, keepdims: bool) -> PyResult<PyTensor> {
-        self.reduction(py, axis, keepdims, ops::any)
-    }
-
-    /// Whether all elements over `axis` (all by default) are true.
-    #[pyo3(signature = (axis=None, keepdims=false))]
-    fn all(&self, py: Python<'_>, axis: Option<Axes>, keepdims: bool) -> PyResult<PyTensor> {
-        self.reduction(py, axis, keepdims, ops::all)
-    }
-
-    /// The index of the largest element along `axis`, or in the flattened tensor.
-    #[pyo3(signature = (axis=None, keepdims=false))]
-    fn argmax(&self, py: Python<'_>, axis: Option<isize>, keepdims: bool) -> PyResult<PyTensor> {
-        self.unary(py, |x| ops::argmax(x, axis, keepdims))
-    }
-
-    /// The index of the smallest element along `axis`, or in the flattened tensor.
-    #[pyo3(signature = (axis=None, keepdims=false))]
-    fn argmin(&self, py: Python<'_>, axis: Option<isize>, keepdims: bool) -> PyResult<PyTensor> {
-        self.unary(py, |x| ops::argmin(x, axis, keepdims))
-    }
-
-    /// The exponential of each element.
-    fn exp(&self, py: Python<'_>) -> PyResult<PyTensor> {
-        self.unary(py, ops::exp)
-    }
-
-    /// The natural logarithm of each element.
-    fn log(&self, py: Python<'_>) -> PyResult<PyTensor> {
-        self.unary(py, ops::log)
-    }
-
-    /// The square root of each element.
-    fn sqrt(&self, py: Python<'_>) -> PyResult<PyTensor> {
-        self.unary(py, ops::sqrt)
-    }
-
-    /// Each element times itself.
-    fn square(&self, py: Python<'_>) -> PyResult<PyTensor> {
-        self.unary(py, ops::square)
-    }
-
-    /// The absolute value of each element.
-    fn abs(&self, py: Python<'_>) -> PyResult<PyTensor> {
-        self.unary(py, ops::abs)
-    }
-
-    /// The sine of each element.
-    fn sin(&self, py: Python<'_>) -> PyResult<PyTensor> {
-        self.unary(py, ops::sin)
-    }
-
-    /// The cosine of each element.
-    fn cos(&self, py: Python<'_>) -> PyResult<PyTensor> {
-        self.unary(py, ops::cos)
-    }
-
-    /// The hyperbolic tangent of each element.
-    fn tanh(&self, py: Python<'_>) -> PyResult<PyTensor> {
-        self.unary(py, ops::tanh)
-    }
-
-    /// The logistic function of each element.
-    fn sigmoid(&self, py: Python<'_>) -> PyResult<PyTensor> {
-        self.unary(py, ops::sigmoid)
-    }
-
-    /// `max(x, 0)` of each element.
-    fn relu(&self, py: Python<'_>) -> PyResult<PyTensor> {
-        self.unary(py, ops::relu)
-    }
-
-    /// Each element brought between `min` and `max`, either of which may be None.
-    #[pyo3(signature = (min=None, max=None))]
-    fn clip(&self, py: Python<'_>, min: Option<f64>, max: Option<f64>) -> PyResult<PyTensor> {
-        self.unary(py, |x| ops::clip(x, min.unwrap_or(f64::NEG_INFINITY), max.unwrap_or(f64::INFINITY)))
-    }
-
-    /// The matrix product with `other`.
-    fn matmul(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
-        let (a, b) = pair(slf.as_any(), other)?;
-        matmul(slf.py(), &a, &b).map(PyTensor::new)
-    }
-
-    fn __add__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        binary(slf.as_any(), other, ops::add)
-    }
-
-    fn __radd__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        binary(other, slf.as_any(), ops::add)
-    }
-
-    fn __sub__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        binary(slf.as_any(), other, ops::subtract)
-    }
-
-    fn __rsub__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        binary(other, slf.as_any(), ops::subtract)
-    }
-
-    fn __mul__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        binary(slf.as_any(), other, ops::multiply)
-    }
-
-    fn __rmul__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        binary(other, slf.as_any(), ops::multiply)
-    }
-
-    fn __truediv__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        binary(slf.as_any(), other, ops::divide)
-    }
-
-    fn __rtruediv__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        binary(other, slf.as_any(), ops::divide)
-    }
-
-    fn __floordiv__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        binary(slf.as_any(), other, ops::floor_divide)
-    }
-
-    fn __rfloordiv__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        binary(other, slf.as_any(), ops::floor_divide)
-    }
-
-    fn __mod__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        binary(slf.as_any(), other, ops::modulo)
-    }
-
-    fn __rmod__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        binary(other, slf.as_any(), ops::modulo)
-    }
-
-    fn __pow__(
-        slf: &Bound<'_, Self>,
-        other: &Bound<'_, PyAny>,
-        modulo: &Bound<'_, PyAny>,
-    ) -> PyResult<Py<PyAny>> {
-        power(slf.as_any(), other, modulo)
-    }
-
-    fn __rpow__(
-        slf: &Bound<'_, Self>,
-        other: &Bound<'_, PyAny>,
-        modulo: &Bound<'_, PyAny>,
-    ) -> PyResult<Py<PyAny>> {
-        power(other, slf.as_any(), modulo)
-    }
-
-    fn __matmul__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
-        PyTensor::matmul(slf, other)
-    }
-
-    fn __rmatmul__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
-        let (a, b) = pair(other, slf.as_any())?;
-        matmul(slf.py(), &a, &b).map(PyTensor::new)
-    }
-
-    fn __and__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        logic(slf.as_any(), other, "&", ops::logical_and)
-    }
-
-    fn __rand__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        logic(other, slf.as_any(), "&", ops::logical_and)
-    }
-
-    fn __or__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        logic(slf.as_any(), other, "|", ops::logical_or)
-    }
-
-    fn __ror__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        logic(other, slf.as_any(), "|", ops::logical_or)
-    }
-
-    fn __xor__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        logic(slf.as_any(), other, "^", ops::logical_xor)
-    }
-
-    fn __rxor__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        logic(other, slf.as_any(), "^", ops::logical_xor)
-    }
-
-    fn __invert__(&self, py: Python<'_>) -> PyResult<PyTensor> {
-        let x = self.tensor();
-        if x.dtype() != DType::Bool {
-            let message = format!("~ takes a bool tensor, got {}; use logical_not()", x.dtype());
-            return Err(PyTypeError::new_err(message));
-        }
-        self.unary(py, ops::logical_not)
-    }
-
-    fn __neg__(&self, py: Python<'_>) -> PyResult<PyTensor> {
-        self.unary(py, ops::negative)
-    }
-
-    fn __pos__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __abs__(&self, py: Python<'_>) -> PyResult<PyTensor> {
-        self.unary(py, ops::abs)
-    }
-
-    fn __richcmp__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>, op: CompareOp) -> PyResult<Py<PyAny>> {
-        let compare = match op {
-            CompareOp::Eq => ops::equal,
-            CompareOp::Ne => ops::not_equal,
-            CompareOp::Lt => ops::less,
-            CompareOp::Le => ops::less_equal,
-            CompareOp::Gt => ops::greater,
-            CompareOp::Ge => ops::greater_equal,
-        };
-        binary(slf.as_any(), other, compare)
     }
 
     /// By identity: tensors compare element by element.
@@ -767,38 +489,4 @@ impl PyTensor {
         // SAFETY: the interpreter passes back a buffer that `__getbuffer__` filled, once.
         unsafe { crate::interop::release_buffer(view.cast::<c_void>().cast()) };
     }
-}
-
-/// The integers of `*args`, which may also be one sequence.
-fn sequence(args: &Bound<'_, PyTuple>) -> PyResult<Signed> {
-    if args.len() == 1 { args.get_item(0)?.extract() } else { args.extract() }
-}
-
-fn power(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>, modulo: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    if !modulo.is_none() {
-        return Err(PyValueError::new_err("pow() of a tensor takes no modulus"));
-    }
-    // Squares are the common case, and exact.
-    if let Ok(tensor) = a.cast::<PyTensor>()
-        && b.extract::<f64>().is_ok_and(|exponent| exponent == 2.0)
-        && !b.is_instance_of::<PyTensor>()
-    {
-        let x = tensor.get().tensor();
-        return wrap(a.py(), enter(a.py(), x.len(), || ops::square(&x)));
-    }
-    binary(a, b, ops::power)
-}
-
-fn logic(
-    a: &Bound<'_, PyAny>,
-    b: &Bound<'_, PyAny>,
-    symbol: &str,
-    f: fn(&Tensor, &Tensor) -> Result<Tensor>,
-) -> PyResult<Py<PyAny>> {
-    let (x, y) = pair(a, b)?;
-    if x.dtype() != DType::Bool || y.dtype() != DType::Bool {
-        let message = format!("{symbol} takes bool tensors, got {} and {}", x.dtype(), y.dtype());
-        return Err(PyTypeError::new_err(message));
-    }
-    wrap(a.py(), enter(a.py(), elements(&[&x, &y]), || f(&x, &y)))
 }

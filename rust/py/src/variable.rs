@@ -14,6 +14,11 @@ use crate::tensor::PyTensor;
 
 /// A cell that holds a current tensor: what optimizers and layers update. Every operator and function takes
 /// it as the tensor that it holds.
+///
+/// >>> w = ad.Variable([1.0, 2.0], name="weights")
+/// >>> w.assign_sub([0.5, 0.5])
+/// >>> w + 1
+/// tensor([1.5, 2.5], shape=(2,), dtype=float32, requires_grad=True)
 #[pyclass(name = "Variable", module = "autodan", extends = PyTensor, frozen, subclass)]
 pub(crate) struct PyVariable {
     name: Mutex<String>,
@@ -47,12 +52,20 @@ impl PyVariable {
     }
 
     /// The current value; gradients flow to the variable when it is trainable.
+    ///
+    /// >>> ad.Variable([1.0]).value
+    /// tensor([1.], shape=(1,), dtype=float32, requires_grad=True)
     #[getter]
     fn value(slf: PyRef<'_, Self>) -> PyTensor {
         PyTensor::new(slf.as_super().tensor())
     }
 
     /// Replaces the value, cast to the variable's dtype; the shape must be the same.
+    ///
+    /// >>> w = ad.Variable([1.0, 2.0])
+    /// >>> w.assign([3.0, 4.0])
+    /// >>> w.tolist()
+    /// [3.0, 4.0]
     fn assign(slf: PyRef<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let tensor = convert::tensor(value)?;
         let name = slf.name();
@@ -68,16 +81,29 @@ impl PyVariable {
     }
 
     /// Adds to the value.
+    ///
+    /// >>> w = ad.Variable([1.0])
+    /// >>> w.assign_add([0.5])
+    /// >>> w.tolist()
+    /// [1.5]
     fn assign_add(slf: PyRef<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         PyVariable::update(slf, value, ops::add)
     }
 
     /// Subtracts from the value.
+    ///
+    /// >>> w = ad.Variable([1.0])
+    /// >>> w.assign_sub([0.5])
+    /// >>> w.tolist()
+    /// [0.5]
     fn assign_sub(slf: PyRef<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         PyVariable::update(slf, value, ops::subtract)
     }
 
     /// Whether gradients flow to the variable and optimizers update it.
+    ///
+    /// >>> ad.Variable([1.0], trainable=False).trainable
+    /// False
     #[getter]
     fn trainable(slf: PyRef<'_, Self>) -> PyResult<bool> {
         Ok(PyVariable::cell(&slf)?.is_trainable())
@@ -90,6 +116,9 @@ impl PyVariable {
     }
 
     /// The name.
+    ///
+    /// >>> ad.Variable([1.0], name="kernel").name
+    /// 'kernel'
     #[getter]
     fn name(&self) -> String {
         self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -101,6 +130,11 @@ impl PyVariable {
     }
 
     /// The name with those of the layers that hold the variable before it, such as "dense/kernel".
+    ///
+    /// >>> w = ad.Variable([1.0], name="kernel")
+    /// >>> w.path = "dense/kernel"
+    /// >>> w.path
+    /// 'dense/kernel'
     #[getter]
     fn path(&self) -> String {
         let path = self.path.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -1,7 +1,7 @@
 //! Arithmetic of two tensors: the table, and the op that its rows share.
 //!
-//! A row is a name, its documentation, the function on vectors and on integers, and the two
-//! gradients as ops on tensors (so any order of derivative exists). Operands are promoted to a
+//! A row is a name, its documentation, a few of its values (to four decimals), the function on
+//! vectors and on integers, and the two gradients as ops on tensors (so any order of derivative exists). Operands are promoted to a
 //! common dtype and broadcast; the tape sums gradients back to each operand's shape.
 
 use std::fmt::Debug;
@@ -39,6 +39,8 @@ pub struct BinaryInfo {
     pub name: &'static str,
     /// What it computes.
     pub doc: &'static str,
+    /// Some pairs of inputs, and the function's values there to four decimals.
+    pub example: (&'static [f64], &'static [f64], &'static [f64]),
     /// The function.
     pub function: fn(&Tensor, &Tensor) -> Result<Tensor>,
 }
@@ -47,6 +49,7 @@ macro_rules! binary {
     ($(
         #[doc = $doc:literal]
         $name:ident $(as $public:literal)?: $rule:ident,
+        [$($at1:literal),+], [$($at2:literal),+] => [$($value:literal),+],
         f($a:ident, $b:ident) = $f:expr,
         $(integer($i:ident, $j:ident) = $integer:expr,)?
         saves $saves:ident,
@@ -94,8 +97,15 @@ macro_rules! binary {
         )+
 
         /// The rows of the table.
+        // The examples are what is printed: constants to four decimals.
+        #[allow(clippy::approx_constant)]
         pub const BINARY: &[BinaryInfo] =
-            &[$(BinaryInfo { name: public!($name $($public)?), doc: $doc, function: $name }),+];
+            &[$(BinaryInfo {
+                name: public!($name $($public)?),
+                doc: $doc,
+                example: (&[$($at1),+], &[$($at2),+], &[$($value),+]),
+                function: $name,
+            }),+];
     };
 }
 
@@ -142,26 +152,31 @@ fn zero_like(x: &Tensor) -> Result<Tensor> {
 
 binary! {
     /// `x1 + x2`.
-    add: Add, f(a, b) = a.add(b), integer(a, b) = a.add(b), saves NOTHING,
+    add: Add, [1.0, 2.0], [3.0, 0.5] => [4.0, 2.5],
+        f(a, b) = a.add(b), integer(a, b) = a.add(b), saves NOTHING,
         da(c) = Ok(c.grad()?.clone()),
         db(c) = Ok(c.grad()?.clone());
     /// `x1 - x2`.
-    subtract: Subtract, f(a, b) = a.sub(b), integer(a, b) = a.sub(b), saves NOTHING,
+    subtract: Subtract, [1.0, 2.0], [3.0, 0.5] => [-2.0, 1.5],
+        f(a, b) = a.sub(b), integer(a, b) = a.sub(b), saves NOTHING,
         da(c) = Ok(c.grad()?.clone()),
         db(c) = unary::negative(c.grad()?);
     /// `x1 * x2`.
-    multiply: Multiply, f(a, b) = a.mul(b), integer(a, b) = a.mul(b), saves INPUTS,
+    multiply: Multiply, [1.0, 2.0], [3.0, 0.5] => [3.0, 1.0],
+        f(a, b) = a.mul(b), integer(a, b) = a.mul(b), saves INPUTS,
         da(c) = multiply(c.grad()?, &c.input(1)?),
         db(c) = multiply(c.grad()?, &c.input(0)?);
     /// The true quotient `x1 / x2`, a float also for integers.
-    divide: Divide, f(a, b) = a.div(b), saves INPUTS,
+    divide: Divide, [1.0, 2.0], [4.0, 0.5] => [0.25, 4.0],
+        f(a, b) = a.div(b), saves INPUTS,
         da(c) = divide(c.grad()?, &c.input(1)?),
         db(c) = {
             let (a, b) = (c.input(0)?, c.input(1)?);
             unary::negative(&divide(&multiply(c.grad()?, &divide(&a, &b)?)?, &b)?)
         };
     /// `x1` to the power `x2`.
-    power: Power, f(a, b) = vecmath::pow(a, b), integer(a, b) = integer_power(a, b), saves ALL,
+    power: Power, [2.0, 4.0], [3.0, 0.5] => [8.0, 2.0],
+        f(a, b) = vecmath::pow(a, b), integer(a, b) = integer_power(a, b), saves ALL,
         da(c) = {
             let (a, b) = (c.input(0)?, c.input(1)?);
             let one = Tensor::full(&[], 1.0, b.dtype())?;
@@ -178,23 +193,28 @@ binary! {
             multiply(c.grad()?, &multiply(&y, &unary::log(&positive)?)?)
         };
     /// The larger of `x1` and `x2`; NaN if either is NaN. Where they are equal the gradient goes to `x1`.
-    maximum: Maximum, f(a, b) = a.maximum(b), integer(a, b) = a.maximum(b), saves INPUTS,
+    maximum: Maximum, [1.0, 2.0], [3.0, 0.5] => [3.0, 2.0],
+        f(a, b) = a.maximum(b), integer(a, b) = a.maximum(b), saves INPUTS,
         da(c) = multiply(c.grad()?, &cast(&takes_first(c, compare::greater_equal)?, c.grad()?.dtype())?),
         db(c) = multiply(c.grad()?, &cast(&compare::logical_not(&takes_first(c, compare::greater_equal)?)?, c.grad()?.dtype())?);
     /// The smaller of `x1` and `x2`; NaN if either is NaN. Where they are equal the gradient goes to `x1`.
-    minimum: Minimum, f(a, b) = a.minimum(b), integer(a, b) = a.minimum(b), saves INPUTS,
+    minimum: Minimum, [1.0, 2.0], [3.0, 0.5] => [1.0, 0.5],
+        f(a, b) = a.minimum(b), integer(a, b) = a.minimum(b), saves INPUTS,
         da(c) = multiply(c.grad()?, &cast(&takes_first(c, compare::less_equal)?, c.grad()?.dtype())?),
         db(c) = multiply(c.grad()?, &cast(&compare::logical_not(&takes_first(c, compare::less_equal)?)?, c.grad()?.dtype())?);
     /// The quotient rounded toward minus infinity. No gradient flows (it is 0 almost everywhere). Integer division by 0 gives 0.
-    floor_divide: FloorDivide, f(a, b) = a.sub(modulo_lanes(a, b)).div(b).round(), integer(a, b) = integer_divide(a, b).0, saves NOTHING,
+    floor_divide: FloorDivide, [7.0, -7.0], [2.0, 2.0] => [3.0, -4.0],
+        f(a, b) = a.sub(modulo_lanes(a, b)).div(b).round(), integer(a, b) = integer_divide(a, b).0, saves NOTHING,
         da(c) = multiply(c.grad()?, &zero_like(c.grad()?)?),
         db(c) = multiply(c.grad()?, &zero_like(c.grad()?)?);
     /// The remainder of the division, with the sign of `x2`. An integer modulo 0 gives 0.
-    modulo as "mod": Modulo, f(a, b) = modulo_lanes(a, b), integer(a, b) = integer_divide(a, b).1, saves INPUTS,
+    modulo as "mod": Modulo, [7.0, -7.0], [3.0, 3.0] => [1.0, 2.0],
+        f(a, b) = modulo_lanes(a, b), integer(a, b) = integer_divide(a, b).1, saves INPUTS,
         da(c) = Ok(c.grad()?.clone()),
         db(c) = unary::negative(&multiply(c.grad()?, &floor_divide(&c.input(0)?, &c.input(1)?)?)?);
     /// The angle of the point `(x2, x1)`, in radians.
-    arctan2: Arctan2, f(a, b) = vecmath::atan2(a, b), saves INPUTS,
+    arctan2: Arctan2, [1.0, 0.0], [1.0, -1.0] => [0.7854, 3.1416],
+        f(a, b) = vecmath::atan2(a, b), saves INPUTS,
         da(c) = {
             let (a, b) = (c.input(0)?, c.input(1)?);
             multiply(c.grad()?, &divide(&b, &add(&unary::square(&a)?, &unary::square(&b)?)?)?)
@@ -204,7 +224,7 @@ binary! {
             unary::negative(&multiply(c.grad()?, &divide(&a, &add(&unary::square(&a)?, &unary::square(&b)?)?)?)?)
         };
     /// The binary cross-entropy of `sigmoid(x1)` with targets `x2` in [0, 1]: `max(x1, 0) - x1 * x2 + log(1 + exp(-|x1|))`.
-    sigmoid_cross_entropy: SigmoidCrossEntropy,
+    sigmoid_cross_entropy: SigmoidCrossEntropy, [0.0, 2.0], [1.0, 1.0] => [0.6931, 0.1269],
         f(a, b) = a.maximum(V::zero()).sub(a.mul(b)).add(vecmath::log1p(vecmath::exp(a.abs().neg()))), saves INPUTS,
         da(c) = multiply(c.grad()?, &subtract(&unary::sigmoid(&c.input(0)?)?, &c.input(1)?)?),
         db(c) = unary::negative(&multiply(c.grad()?, &c.input(0)?)?);

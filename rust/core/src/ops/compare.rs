@@ -95,7 +95,7 @@ fn comparison(op: Comparison, x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
 /// Where `x1 == x2`; NaN is equal to nothing.
 ///
 /// # Errors
-/// [`Error::Shape`] when the shapes do not broadcast, [`Error::Memory`].
+/// [`crate::Error::Shape`] when the shapes do not broadcast, [`crate::Error::Memory`].
 pub fn equal(x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
     comparison(Comparison::Equal, x1, x2)
 }
@@ -253,7 +253,7 @@ impl Op for Predicate {
 /// Where `x` is false (0).
 ///
 /// # Errors
-/// [`Error::Memory`].
+/// [`crate::Error::Memory`].
 pub fn logical_not(x: &Tensor) -> Result<Tensor> {
     apply(Predicate::Not, &[x])
 }
@@ -261,7 +261,7 @@ pub fn logical_not(x: &Tensor) -> Result<Tensor> {
 /// Where `x` is not a number.
 ///
 /// # Errors
-/// [`Error::Memory`].
+/// [`crate::Error::Memory`].
 pub fn isnan(x: &Tensor) -> Result<Tensor> {
     apply(Predicate::IsNan, &[x])
 }
@@ -269,7 +269,7 @@ pub fn isnan(x: &Tensor) -> Result<Tensor> {
 /// Where `x` is infinite.
 ///
 /// # Errors
-/// [`Error::Memory`].
+/// [`crate::Error::Memory`].
 pub fn isinf(x: &Tensor) -> Result<Tensor> {
     apply(Predicate::IsInf, &[x])
 }
@@ -277,7 +277,7 @@ pub fn isinf(x: &Tensor) -> Result<Tensor> {
 /// Where `x` is neither infinite nor NaN.
 ///
 /// # Errors
-/// [`Error::Memory`].
+/// [`crate::Error::Memory`].
 pub fn isfinite(x: &Tensor) -> Result<Tensor> {
     apply(Predicate::IsFinite, &[x])
 }
@@ -326,7 +326,7 @@ impl Op for Select {
 /// `x1` where `condition` is true (not 0), `x2` elsewhere.
 ///
 /// # Errors
-/// [`Error::Shape`] when the shapes do not broadcast, [`Error::Memory`].
+/// [`crate::Error::Shape`] when the shapes do not broadcast, [`crate::Error::Memory`].
 pub fn select(condition: &Tensor, x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
     let (x1, x2) = promote(x1, x2)?;
     apply(Select, &[&cast(condition, DType::Bool)?, &x1, &x2])

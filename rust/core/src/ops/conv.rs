@@ -36,17 +36,19 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// The padding before and after an axis of `n` elements, and the number of windows on it.
+    /// The padding before and after an axis (0: height, 1: width) of images of this shape, and the
+    /// number of windows on it.
     ///
     /// # Errors
     /// [`Error::Shape`] when the window is larger than the padded axis.
     pub(crate) fn place(
         &self,
         op: &'static str,
-        n: usize,
+        images: &[usize],
         padding: Padding,
         axis: usize,
     ) -> Result<([usize; 2], usize)> {
+        let n = images[1 + axis];
         let reach = (self.size - 1)
             .checked_mul(self.dilation)
             .and_then(|reach| reach.checked_add(1))
@@ -73,8 +75,9 @@ impl Window {
             return Err(Error::shape(
                 op,
                 format!(
-                    "the window needs a {name} of at least {reach} but the input's is {padded} (padding included); use \
-                     padding=\"same\", a smaller window, or fewer pooling layers before"
+                    "a window with a {name} of {reach} does not fit an input of shape {}, whose {name} is {padded} \
+                     (padding included); use padding=\"same\", a smaller window, or fewer pooling layers before",
+                    show_shape(images)
                 ),
             ));
         }
@@ -261,8 +264,7 @@ pub fn conv2d(
 ) -> Result<Tensor> {
     let op = "conv2d";
     let (xs, ws) = (x.shape(), kernel.shape());
-    let (&[_, height, width, channels], &[kernel_height, kernel_width, kernel_channels, filters]) = (xs, ws)
-    else {
+    let (&[_, _, _, channels], &[kernel_height, kernel_width, kernel_channels, filters]) = (xs, ws) else {
         return Err(Error::shape(
             op,
             format!(
@@ -293,11 +295,11 @@ pub fn conv2d(
             ),
         ));
     }
-    let place = |axis: usize, n: usize, size: usize| {
-        Window { size, stride: strides[axis], dilation: dilation[axis] }.place(op, n, padding, axis)
+    let place = |axis: usize, size: usize| {
+        Window { size, stride: strides[axis], dilation: dilation[axis] }.place(op, xs, padding, axis)
     };
-    let (vertical, _) = place(0, height, kernel_height)?;
-    let (horizontal, _) = place(1, width, kernel_width)?;
+    let (vertical, _) = place(0, kernel_height)?;
+    let (horizontal, _) = place(1, kernel_width)?;
     let (x, kernel) = promote(x, kernel)?;
     let dtype = x.dtype().to_float();
     let attributes = Attributes { strides, dilation, padding: [vertical, horizontal], groups };

@@ -28,11 +28,11 @@ impl Attributes {
         strides: [usize; 2],
         padding: Padding,
     ) -> Result<Attributes> {
-        let &[_, height, width, _] = x.shape() else {
+        if x.ndim() != 4 {
             let message =
                 format!("expected images of shape (batch, height, width, channels), got {}", x.show_shape());
             return Err(Error::shape(op, message));
-        };
+        }
         check_positive(op, "pool_size", window)?;
         check_positive(op, "strides", strides)?;
         if let Padding::Explicit(pads) = padding
@@ -43,11 +43,16 @@ impl Attributes {
                 format!("padding {pads:?} must be smaller than the window {window:?}"),
             ));
         }
-        let place = |axis: usize, n: usize| {
-            Window { size: window[axis], stride: strides[axis], dilation: 1 }.place(op, n, padding, axis)
+        let place = |axis: usize| {
+            Window { size: window[axis], stride: strides[axis], dilation: 1 }.place(
+                op,
+                x.shape(),
+                padding,
+                axis,
+            )
         };
-        let (vertical, rows) = place(0, height)?;
-        let (horizontal, columns) = place(1, width)?;
+        let (vertical, rows) = place(0)?;
+        let (horizontal, columns) = place(1)?;
         Ok(Attributes { window, strides, padding: [vertical, horizontal], output: [rows, columns] })
     }
 

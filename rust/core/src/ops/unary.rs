@@ -1,7 +1,7 @@
 //! Elementwise functions of one tensor: the table, and the op that its rows share.
 //!
-//! A row is a name, its documentation and three expressions over vectors: the function, its
-//! derivative and the derivative of that. The derivatives are functions of one saved value, the
+//! A row is a name, its documentation, a few of its values (to four decimals) and three expressions
+//! over vectors: the function, its derivative and the derivative of that. The derivatives are functions of one saved value, the
 //! input (`x`) or, where that is cheaper, the output (`y`): for `y = exp(x)` the derivative is `y`.
 //! Everything else (struct, op, fused gradient, gradient of the gradient, the public function, its
 //! place in [`UNARY`], from which the Python bindings follow) is expanded from the row. A row may
@@ -48,6 +48,8 @@ pub struct UnaryInfo {
     pub name: &'static str,
     /// What it computes.
     pub doc: &'static str,
+    /// Some inputs, and the function's values there to four decimals.
+    pub example: (&'static [f64], &'static [f64]),
     /// The function.
     pub function: fn(&Tensor) -> Result<Tensor>,
 }
@@ -57,6 +59,7 @@ macro_rules! unary {
     ($(
         #[doc = $doc:literal]
         $name:ident: $rule:ident $({ $($field:ident),+ })?,
+        $([$($at:literal),+] => [$($value:literal),+],)?
         f($x:ident $(, $s0:ident)?) = $f:expr,
         df($dv:ident $(, $s1:ident)?) = $df:expr,
         ddf($ddv:ident $(, $s2:ident)?) = $ddf:expr
@@ -106,7 +109,9 @@ macro_rules! unary {
         )+
 
         /// The rows without parameters.
-        pub const UNARY: &[UnaryInfo] = &info![$([$name, $doc $($(, $field)+)?])+];
+        // The examples are what is printed: constants to four decimals.
+        #[allow(clippy::approx_constant)]
+        pub const UNARY: &[UnaryInfo] = &info![$([$name, $doc $(, [$($at),+] => [$($value),+])? $($(, $field)+)?])+];
     };
 }
 
@@ -131,8 +136,10 @@ macro_rules! present {
 /// Collects the rows without parameters into a slice.
 macro_rules! info {
     (@ [$($done:expr,)*]) => { [$($done),*] };
-    (@ [$($done:expr,)*] [$name:ident, $doc:literal] $($rest:tt)*) => {
-        info!(@ [$($done,)* UnaryInfo { name: stringify!($name), doc: $doc, function: $name },] $($rest)*)
+    (@ [$($done:expr,)*] [$name:ident, $doc:literal, $at:tt => $value:tt] $($rest:tt)*) => {
+        info!(@ [$($done,)* UnaryInfo {
+            name: stringify!($name), doc: $doc, example: (&$at, &$value), function: $name
+        },] $($rest)*)
     };
     (@ [$($done:expr,)*] [$name:ident, $doc:literal $(, $field:ident)+] $($rest:tt)*) => {
         info!(@ [$($done,)*] $($rest)*)
@@ -195,100 +202,137 @@ const SELU_ALPHA: f64 = 1.6732632423543772848170429916717;
 
 unary! {
     /// `-x`.
-    negative: Negative, f(x) = x.neg(), df(x) = { let _ = x; c(-1.0) }, ddf(x) = { let _ = x; V::zero() },
+    negative: Negative, [1.0, -2.0] => [-1.0, 2.0],
+        f(x) = x.neg(), df(x) = { let _ = x; c(-1.0) }, ddf(x) = { let _ = x; V::zero() },
         integer(i) = T::ZERO.sub(i);
     /// The absolute value `|x|`.
-    abs: Abs, f(x) = x.abs(), df(x) = signum(x), ddf(x) = { let _ = x; V::zero() },
+    abs: Abs, [-1.5, 2.0] => [1.5, 2.0],
+        f(x) = x.abs(), df(x) = signum(x), ddf(x) = { let _ = x; V::zero() },
         integer(i) = if i < T::ZERO { T::ZERO.sub(i) } else { i };
     /// The sign of `x`: -1, 0 or 1.
-    sign: Sign, f(x) = signum(x), df(x) = { let _ = x; V::zero() }, ddf(x) = { let _ = x; V::zero() },
+    sign: Sign, [-3.0, 0.0, 2.0] => [-1.0, 0.0, 1.0],
+        f(x) = signum(x), df(x) = { let _ = x; V::zero() }, ddf(x) = { let _ = x; V::zero() },
         integer(i) = if i < T::ZERO { T::ZERO.sub(T::ONE) } else if i > T::ZERO { T::ONE } else { i };
     /// `x * x`.
-    square: Square, f(x) = x.mul(x), df(x) = x.add(x), ddf(x) = { let _ = x; c(2.0) }, integer(i) = i.mul(i);
+    square: Square, [-3.0, 0.5] => [9.0, 0.25],
+        f(x) = x.mul(x), df(x) = x.add(x), ddf(x) = { let _ = x; c(2.0) }, integer(i) = i.mul(i);
     /// The square root; NaN for negative `x`.
-    sqrt: Sqrt, f(x) = x.sqrt(), df(y) = c::<V>(0.5).div(y), ddf(y) = c::<V>(-0.5).div(y.mul(y));
+    sqrt: Sqrt, [4.0, 2.0] => [2.0, 1.4142],
+        f(x) = x.sqrt(), df(y) = c::<V>(0.5).div(y), ddf(y) = c::<V>(-0.5).div(y.mul(y));
     /// `1 / sqrt(x)`.
-    rsqrt: Rsqrt, f(x) = V::one().div(x.sqrt()), df(y) = y.mul(y).mul(y).mul(c(-0.5)), ddf(y) = y.mul(y).mul(c(-1.5));
+    rsqrt: Rsqrt, [4.0, 0.25] => [0.5, 2.0],
+        f(x) = V::one().div(x.sqrt()), df(y) = y.mul(y).mul(y).mul(c(-0.5)), ddf(y) = y.mul(y).mul(c(-1.5));
     /// `1 / x`.
-    reciprocal: Reciprocal, f(x) = V::one().div(x), df(y) = y.mul(y).neg(), ddf(y) = y.mul(c(-2.0));
+    reciprocal: Reciprocal, [2.0, -4.0] => [0.5, -0.25],
+        f(x) = V::one().div(x), df(y) = y.mul(y).neg(), ddf(y) = y.mul(c(-2.0));
     /// The exponential `e^x`.
-    exp: Exp, f(x) = vecmath::exp(x), df(y) = y, ddf(y) = { let _ = y; V::one() };
+    exp: Exp, [0.0, 1.0] => [1.0, 2.7183],
+        f(x) = vecmath::exp(x), df(y) = y, ddf(y) = { let _ = y; V::one() };
     /// `e^x - 1`, accurate near 0.
-    expm1: Expm1, f(x) = vecmath::expm1(x), df(y) = y.add(V::one()), ddf(y) = { let _ = y; V::one() };
+    expm1: Expm1, [0.0, 1.0] => [0.0, 1.7183],
+        f(x) = vecmath::expm1(x), df(y) = y.add(V::one()), ddf(y) = { let _ = y; V::one() };
     /// The natural logarithm; -inf at 0, NaN for negative `x`.
-    log: Log, f(x) = vecmath::log(x), df(x) = V::one().div(x), ddf(x) = c::<V>(-1.0).div(x.mul(x));
+    log: Log, [1.0, 10.0] => [0.0, 2.3026],
+        f(x) = vecmath::log(x), df(x) = V::one().div(x), ddf(x) = c::<V>(-1.0).div(x.mul(x));
     /// `log(1 + x)`, accurate near 0.
-    log1p: Log1p, f(x) = vecmath::log1p(x), df(x) = V::one().div(x.add(V::one())),
+    log1p: Log1p, [0.0, 1.0] => [0.0, 0.6931],
+        f(x) = vecmath::log1p(x), df(x) = V::one().div(x.add(V::one())),
         ddf(x) = { let r = V::one().div(x.add(V::one())); r.mul(r).neg() };
     /// The logarithm to base 2.
-    log2: Log2, f(x) = vecmath::log2(x), df(x) = c::<V>(1.0 / LN_2).div(x), ddf(x) = c::<V>(-1.0 / LN_2).div(x.mul(x));
+    log2: Log2, [1.0, 8.0] => [0.0, 3.0],
+        f(x) = vecmath::log2(x), df(x) = c::<V>(1.0 / LN_2).div(x), ddf(x) = c::<V>(-1.0 / LN_2).div(x.mul(x));
     /// The logarithm to base 10.
-    log10: Log10, f(x) = vecmath::log10(x), df(x) = c::<V>(1.0 / LN_10).div(x),
+    log10: Log10, [1.0, 1000.0] => [0.0, 3.0],
+        f(x) = vecmath::log10(x), df(x) = c::<V>(1.0 / LN_10).div(x),
         ddf(x) = c::<V>(-1.0 / LN_10).div(x.mul(x));
     /// The sine of `x` in radians.
-    sin: Sin, f(x) = vecmath::sin(x), df(x) = vecmath::cos(x), ddf(x) = vecmath::sin(x).neg();
+    sin: Sin, [0.0, 1.0] => [0.0, 0.8415],
+        f(x) = vecmath::sin(x), df(x) = vecmath::cos(x), ddf(x) = vecmath::sin(x).neg();
     /// The cosine of `x` in radians.
-    cos: Cos, f(x) = vecmath::cos(x), df(x) = vecmath::sin(x).neg(), ddf(x) = vecmath::cos(x).neg();
+    cos: Cos, [0.0, 1.0] => [1.0, 0.5403],
+        f(x) = vecmath::cos(x), df(x) = vecmath::sin(x).neg(), ddf(x) = vecmath::cos(x).neg();
     /// The tangent of `x` in radians.
-    tan: Tan, f(x) = vecmath::tan(x), df(y) = y.mul_add(y, V::one()), ddf(y) = y.add(y);
+    tan: Tan, [0.0, 1.0] => [0.0, 1.5574],
+        f(x) = vecmath::tan(x), df(y) = y.mul_add(y, V::one()), ddf(y) = y.add(y);
     /// The hyperbolic sine.
-    sinh: Sinh, f(x) = vecmath::sinh(x), df(x) = vecmath::cosh(x), ddf(x) = vecmath::sinh(x);
+    sinh: Sinh, [0.0, 1.0] => [0.0, 1.1752],
+        f(x) = vecmath::sinh(x), df(x) = vecmath::cosh(x), ddf(x) = vecmath::sinh(x);
     /// The hyperbolic cosine.
-    cosh: Cosh, f(x) = vecmath::cosh(x), df(x) = vecmath::sinh(x), ddf(x) = vecmath::cosh(x);
+    cosh: Cosh, [0.0, 1.0] => [1.0, 1.5431],
+        f(x) = vecmath::cosh(x), df(x) = vecmath::sinh(x), ddf(x) = vecmath::cosh(x);
     /// The hyperbolic tangent.
-    tanh: Tanh, f(x) = vecmath::tanh(x), df(y) = V::one().sub(y.mul(y)), ddf(y) = y.mul(c(-2.0));
+    tanh: Tanh, [0.0, 1.0] => [0.0, 0.7616],
+        f(x) = vecmath::tanh(x), df(y) = V::one().sub(y.mul(y)), ddf(y) = y.mul(c(-2.0));
     /// The inverse sine, in radians; NaN outside [-1, 1].
-    arcsin: Arcsin, f(x) = vecmath::asin(x), df(x) = V::one().div(V::one().sub(x.mul(x)).sqrt()),
+    arcsin: Arcsin, [0.0, 1.0] => [0.0, 1.5708],
+        f(x) = vecmath::asin(x), df(x) = V::one().div(V::one().sub(x.mul(x)).sqrt()),
         ddf(x) = { let q = V::one().sub(x.mul(x)); x.div(q.mul(q.sqrt())) };
     /// The inverse cosine, in radians; NaN outside [-1, 1].
-    arccos: Arccos, f(x) = vecmath::acos(x), df(x) = c::<V>(-1.0).div(V::one().sub(x.mul(x)).sqrt()),
+    arccos: Arccos, [0.0, 1.0] => [1.5708, 0.0],
+        f(x) = vecmath::acos(x), df(x) = c::<V>(-1.0).div(V::one().sub(x.mul(x)).sqrt()),
         ddf(x) = { let q = V::one().sub(x.mul(x)); x.neg().div(q.mul(q.sqrt())) };
     /// The inverse tangent, in radians.
-    arctan: Arctan, f(x) = vecmath::atan(x), df(x) = V::one().div(x.mul_add(x, V::one())),
+    arctan: Arctan, [0.0, 1.0] => [0.0, 0.7854],
+        f(x) = vecmath::atan(x), df(x) = V::one().div(x.mul_add(x, V::one())),
         ddf(x) = { let r = V::one().div(x.mul_add(x, V::one())); x.mul(r).mul(r).mul(c(-2.0)) };
     /// The inverse hyperbolic sine.
-    arcsinh: Arcsinh, f(x) = vecmath::asinh(x), df(x) = V::one().div(x.mul_add(x, V::one()).sqrt()),
+    arcsinh: Arcsinh, [0.0, 1.0] => [0.0, 0.8814],
+        f(x) = vecmath::asinh(x), df(x) = V::one().div(x.mul_add(x, V::one()).sqrt()),
         ddf(x) = { let q = x.mul_add(x, V::one()); x.neg().div(q.mul(q.sqrt())) };
     /// The inverse hyperbolic cosine; NaN below 1.
-    arccosh: Arccosh, f(x) = vecmath::acosh(x), df(x) = V::one().div(x.mul_add(x, c(-1.0)).sqrt()),
+    arccosh: Arccosh, [1.0, 2.0] => [0.0, 1.317],
+        f(x) = vecmath::acosh(x), df(x) = V::one().div(x.mul_add(x, c(-1.0)).sqrt()),
         ddf(x) = { let q = x.mul_add(x, c(-1.0)); x.neg().div(q.mul(q.sqrt())) };
     /// The inverse hyperbolic tangent; NaN outside [-1, 1].
-    arctanh: Arctanh, f(x) = vecmath::atanh(x), df(x) = V::one().div(V::one().sub(x.mul(x))),
+    arctanh: Arctanh, [0.0, 0.5] => [0.0, 0.5493],
+        f(x) = vecmath::atanh(x), df(x) = V::one().div(V::one().sub(x.mul(x))),
         ddf(x) = { let r = V::one().div(V::one().sub(x.mul(x))); x.add(x).mul(r).mul(r) };
     /// The error function.
-    erf: Erf, f(x) = vecmath::erf(x), df(x) = vecmath::exp(x.mul(x).neg()).mul(c(FRAC_2_SQRT_PI)),
+    erf: Erf, [0.0, 1.0] => [0.0, 0.8427],
+        f(x) = vecmath::erf(x), df(x) = vecmath::exp(x.mul(x).neg()).mul(c(FRAC_2_SQRT_PI)),
         ddf(x) = vecmath::exp(x.mul(x).neg()).mul(x).mul(c(-2.0 * FRAC_2_SQRT_PI));
     /// The largest integer not above `x`.
-    floor: Floor, f(x) = x.floor(), df(x) = { let _ = x; V::zero() }, ddf(x) = { let _ = x; V::zero() }, integer(i) = i;
+    floor: Floor, [1.7, -1.2] => [1.0, -2.0],
+        f(x) = x.floor(), df(x) = { let _ = x; V::zero() }, ddf(x) = { let _ = x; V::zero() }, integer(i) = i;
     /// The smallest integer not below `x`.
-    ceil: Ceil, f(x) = x.ceil(), df(x) = { let _ = x; V::zero() }, ddf(x) = { let _ = x; V::zero() }, integer(i) = i;
+    ceil: Ceil, [1.2, -1.7] => [2.0, -1.0],
+        f(x) = x.ceil(), df(x) = { let _ = x; V::zero() }, ddf(x) = { let _ = x; V::zero() }, integer(i) = i;
     /// The nearest integer, ties to even.
-    round: Round, f(x) = x.round(), df(x) = { let _ = x; V::zero() }, ddf(x) = { let _ = x; V::zero() }, integer(i) = i;
+    round: Round, [0.5, 1.5, -1.7] => [0.0, 2.0, -2.0],
+        f(x) = x.round(), df(x) = { let _ = x; V::zero() }, ddf(x) = { let _ = x; V::zero() }, integer(i) = i;
     /// The integer part: `x` rounded toward zero.
-    trunc: Trunc, f(x) = x.trunc(), df(x) = { let _ = x; V::zero() }, ddf(x) = { let _ = x; V::zero() }, integer(i) = i;
+    trunc: Trunc, [1.7, -1.7] => [1.0, -1.0],
+        f(x) = x.trunc(), df(x) = { let _ = x; V::zero() }, ddf(x) = { let _ = x; V::zero() }, integer(i) = i;
     /// The logistic function `1 / (1 + e^-x)`.
-    sigmoid: Sigmoid, f(x) = vecmath::sigmoid(x), df(y) = y.mul(V::one().sub(y)), ddf(y) = y.mul_add(c(-2.0), V::one());
+    sigmoid: Sigmoid, [0.0, 2.0] => [0.5, 0.8808],
+        f(x) = vecmath::sigmoid(x), df(y) = y.mul(V::one().sub(y)), ddf(y) = y.mul_add(c(-2.0), V::one());
     /// The rectified linear unit `max(x, 0)`.
-    relu: Relu, f(x) = x.maximum(V::zero()), df(y) = pick(y.gt(V::zero()), V::one(), V::zero()),
+    relu: Relu, [-1.0, 2.0] => [0.0, 2.0],
+        f(x) = x.maximum(V::zero()), df(y) = pick(y.gt(V::zero()), V::one(), V::zero()),
         ddf(y) = { let _ = y; V::zero() }, integer(i) = i.maximum(T::ZERO);
     /// `min(max(x, 0), 6)`.
-    relu6: Relu6, f(x) = clamp(x, 0.0, 6.0), df(x) = inside(x, 0.0, 6.0), ddf(x) = { let _ = x; V::zero() };
+    relu6: Relu6, [-1.0, 2.0, 7.0] => [0.0, 2.0, 6.0],
+        f(x) = clamp(x, 0.0, 6.0), df(x) = inside(x, 0.0, 6.0), ddf(x) = { let _ = x; V::zero() };
     /// The sigmoid-weighted linear unit (swish) `x * sigmoid(x)`.
-    silu: Silu, f(x) = x.mul(vecmath::sigmoid(x)),
+    silu: Silu, [0.0, 1.0] => [0.0, 0.7311],
+        f(x) = x.mul(vecmath::sigmoid(x)),
         df(x) = { let s = vecmath::sigmoid(x); x.mul(s).mul_add(V::one().sub(s), s) },
         ddf(x) = {
             let s = vecmath::sigmoid(x);
             s.mul(V::one().sub(s)).mul(x.mul_add(s.mul_add(c(-2.0), V::one()), c(2.0)))
         };
     /// `log(1 + e^x)`.
-    softplus: Softplus, f(x) = vecmath::softplus(x), df(x) = vecmath::sigmoid(x),
+    softplus: Softplus, [0.0, 1.0] => [0.6931, 1.3133],
+        f(x) = vecmath::softplus(x), df(x) = vecmath::sigmoid(x),
         ddf(x) = { let s = vecmath::sigmoid(x); s.mul(V::one().sub(s)) };
     /// `x / (1 + |x|)`.
-    softsign: Softsign, f(x) = x.div(x.abs().add(V::one())),
+    softsign: Softsign, [-1.0, 3.0] => [-0.5, 0.75],
+        f(x) = x.div(x.abs().add(V::one())),
         df(x) = { let r = V::one().div(x.abs().add(V::one())); r.mul(r) },
         ddf(x) = { let r = V::one().div(x.abs().add(V::one())); signum(x).mul(c(-2.0)).mul(r.mul(r).mul(r)) };
     /// `x * tanh(softplus(x))`.
-    mish: Mish, f(x) = x.mul(vecmath::tanh(vecmath::softplus(x))),
+    mish: Mish, [0.0, 1.0] => [0.0, 0.8651],
+        f(x) = x.mul(vecmath::tanh(vecmath::softplus(x))),
         df(x) = {
             let (t, s) = (vecmath::tanh(vecmath::softplus(x)), vecmath::sigmoid(x));
             x.mul(s).mul_add(V::one().sub(t.mul(t)), t)
@@ -300,25 +344,30 @@ unary! {
             x.mul_add(ddt, dt.add(dt))
         };
     /// `log(sigmoid(x))`.
-    log_sigmoid: LogSigmoid, f(x) = vecmath::softplus(x.neg()).neg(), df(x) = vecmath::sigmoid(x.neg()),
+    log_sigmoid: LogSigmoid, [0.0, 1.0] => [-0.6931, -0.3133],
+        f(x) = vecmath::softplus(x.neg()).neg(), df(x) = vecmath::sigmoid(x.neg()),
         ddf(x) = { let s = vecmath::sigmoid(x); s.mul(s.sub(V::one())) };
     /// `min(max(x / 6 + 0.5, 0), 1)`.
-    hard_sigmoid: HardSigmoid, f(x) = clamp(x.mul_add(c(1.0 / 6.0), c(0.5)), 0.0, 1.0),
+    hard_sigmoid: HardSigmoid, [-3.0, 0.0, 1.5] => [0.0, 0.5, 0.75],
+        f(x) = clamp(x.mul_add(c(1.0 / 6.0), c(0.5)), 0.0, 1.0),
         df(x) = inside(x, -3.0, 3.0).mul(c(1.0 / 6.0)), ddf(x) = { let _ = x; V::zero() };
     /// `x * hard_sigmoid(x)` (hard swish).
-    hard_silu: HardSilu, f(x) = x.mul(clamp(x.mul_add(c(1.0 / 6.0), c(0.5)), 0.0, 1.0)),
+    hard_silu: HardSilu, [-1.0, 3.0] => [-0.3333, 3.0],
+        f(x) = x.mul(clamp(x.mul_add(c(1.0 / 6.0), c(0.5)), 0.0, 1.0)),
         df(x) = {
             let outer = pick(x.gt(V::zero()), V::one(), V::zero());
             pick(inside(x, -3.0, 3.0).gt(V::zero()), x.mul_add(c(1.0 / 3.0), c(0.5)), outer)
         },
         ddf(x) = inside(x, -3.0, 3.0).mul(c(1.0 / 3.0));
     /// `min(max(x, -1), 1)`.
-    hard_tanh: HardTanh, f(x) = clamp(x, -1.0, 1.0), df(x) = inside(x, -1.0, 1.0), ddf(x) = { let _ = x; V::zero() };
+    hard_tanh: HardTanh, [-2.0, 0.5] => [-1.0, 0.5],
+        f(x) = clamp(x, -1.0, 1.0), df(x) = inside(x, -1.0, 1.0), ddf(x) = { let _ = x; V::zero() };
     /// `x - tanh(x)`.
-    tanh_shrink: TanhShrink, f(x) = x.sub(vecmath::tanh(x)), df(x) = { let t = vecmath::tanh(x); t.mul(t) },
+    tanh_shrink: TanhShrink, [0.0, 1.0] => [0.0, 0.2384],
+        f(x) = x.sub(vecmath::tanh(x)), df(x) = { let t = vecmath::tanh(x); t.mul(t) },
         ddf(x) = { let t = vecmath::tanh(x); t.add(t).mul(V::one().sub(t.mul(t))) };
     /// The scaled exponential linear unit (Klambauer et al. 2017).
-    selu: Selu,
+    selu: Selu, [-1.0, 1.0] => [-1.1113, 1.0507],
         f(x) = pick(x.gt(V::zero()), x.mul(c(SELU_SCALE)), vecmath::expm1(x).mul(c(SELU_SCALE * SELU_ALPHA))),
         df(x) = pick(x.gt(V::zero()), c(SELU_SCALE), vecmath::exp(x).mul(c(SELU_SCALE * SELU_ALPHA))),
         ddf(x) = pick(x.gt(V::zero()), V::zero(), vecmath::exp(x).mul(c(SELU_SCALE * SELU_ALPHA)));
@@ -337,18 +386,18 @@ unary! {
         f(x, s) = pick(x.gt(V::zero()), x, x.mul(c(s.negative_slope))),
         df(x, s) = pick(x.gt(V::zero()), V::one(), c(s.negative_slope)),
         ddf(x) = { let _ = x; V::zero() };
-    /// The Gaussian error linear unit `x * P(X <= x)` of a standard normal `X` (Hendrycks and Gimpel 2016).
-    gelu: Gelu, f(x) = x.mul(normal_cdf(x)), df(x) = x.mul_add(normal_density(x), normal_cdf(x)),
-        ddf(x) = normal_density(x).mul(x.mul(x).neg().add(c(2.0)));
-    /// The approximation of [`gelu`] by a hyperbolic tangent.
-    gelu_tanh: GeluTanh,
-        f(x) = { let (t, _, _) = gelu_parts(x); x.mul(c(0.5)).mul(t.add(V::one())) },
-        df(x) = {
+    /// The Gaussian error linear unit `x * P(X <= x)` of a standard normal `X` (Hendrycks and Gimpel 2016), or its approximation by `tanh`.
+    gelu: Gelu { approximate },
+        f(x, s) = x.mul(if s.approximate == 0.0 { normal_cdf(x) } else { gelu_parts(x).0.mul_add(c(0.5), c(0.5)) }),
+        df(x, s) = if s.approximate == 0.0 {
+            x.mul_add(normal_density(x), normal_cdf(x))
+        } else {
             let (t, du, _) = gelu_parts(x);
-            let slope = x.mul(V::one().sub(t.mul(t))).mul(du);
-            slope.add(t).add(V::one()).mul(c(0.5))
+            x.mul(V::one().sub(t.mul(t))).mul(du).add(t).add(V::one()).mul(c(0.5))
         },
-        ddf(x) = {
+        ddf(x, s) = if s.approximate == 0.0 {
+            normal_density(x).mul(x.mul(x).neg().add(c(2.0)))
+        } else {
             let (t, du, ddu) = gelu_parts(x);
             let dt = V::one().sub(t.mul(t)).mul(du);
             let ddt = V::one().sub(t.mul(t)).mul(ddu).sub(t.mul(dt).mul(du).mul(c(2.0)));

@@ -1,0 +1,57 @@
+"""The table of ops: what every public function computes, takes and refuses.
+
+One file for each family. `test_ops.py` drives all rows through the same tests, and fails when a
+public function has no row here and is not named in `ELSEWHERE`.
+"""
+
+from __future__ import annotations
+
+from opspecs import binary, composed, create, nn, reduce, shape, unary
+from opspecs.spec import Call, Error, Spec
+
+__all__ = ["ALIASES", "ELSEWHERE", "SPECS", "Call", "Error", "Spec"]
+
+FAMILIES = (unary, binary, reduce, shape, create, nn, composed)
+SPECS: tuple[Spec, ...] = tuple(spec for family in FAMILIES for spec in family.SPECS)
+
+# Other names of the same functions.
+ALIASES = {
+    "absolute": "abs",
+    "amax": "max",
+    "amin": "min",
+    "swish": "silu",
+    "true_divide": "divide",
+}
+
+# Functions that are no ops of arrays to arrays, and the file that tests them.
+ELSEWHERE = {
+    "tensor": "test_tensor.py",
+    "asarray": "test_tensor.py",
+    "array": "test_tensor.py",
+    "convert_to_numpy": "test_tensor.py",
+    "convert_to_tensor": "test_tensor.py",
+    "is_tensor": "test_tensor.py",
+    "shape": "test_tensor.py",
+    "size": "test_tensor.py",
+    "stop_gradient": "test_autograd.py",
+    "grad": "test_autograd.py",
+    "is_grad_enabled": "test_autograd.py",
+    "set_grad_enabled": "test_autograd.py",
+    "random_uniform": "test_ops.py",
+    "random_normal": "test_ops.py",
+    "random_truncated_normal": "test_ops.py",
+    "random_bernoulli": "test_ops.py",
+    "random_randint": "test_ops.py",
+    "random_permutation": "test_ops.py",
+    "global_norm": "test_ops.py",
+    "sgd_update": "test_ops.py",
+    "adam_update": "test_ops.py",
+    "num_threads": "test_threads.py",
+    "set_num_threads": "test_threads.py",
+    "isa": "test_threads.py",
+    "available_isas": "test_threads.py",
+    "set_isa": "test_threads.py",
+    "build_info": "test_threads.py",
+    "memory_info": "test_threads.py",
+    "set_poison": "conftest.py",
+}

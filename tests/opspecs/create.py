@@ -1,0 +1,169 @@
+"""Tensors from nothing but arguments, and from the shapes and labels of others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+import autodan as ad
+from autodan.testing import shapes
+from opspecs.shape import calls
+from opspecs.spec import ALL, SAME, Call, Error, Spec, fixed
+
+DTYPES = st.sampled_from(ALL)
+SOME = shapes(max_size=200)
+
+
+def row(name: str, reference: Any, strategy: Any, *errors: Error, dtypes: Any = None) -> Spec:
+    return Spec(
+        name=name,
+        op=getattr(ad, name),
+        reference=reference,
+        calls=strategy,
+        domain=((0, 4),),
+        dtypes=SAME if dtypes is None else dtypes,
+        errors=errors,
+    )
+
+
+def arguments(**strategies: Any) -> st.SearchStrategy[Call]:
+    return st.fixed_dictionaries(strategies).map(lambda kwargs: Call((), kwargs))
+
+
+def arange(start, stop=None, step=1, dtype=None):
+    x = np.arange(start, stop, step) if stop is not None else np.arange(start)
+    floats = "float32" if x.dtype.kind == "f" else "int64"
+    return x.astype(dtype or floats)
+
+
+def one_hot(x, num_classes, axis=-1, dtype="float32"):
+    hot = x[..., None] == np.arange(num_classes)
+    return np.moveaxis(hot, -1, axis).astype(dtype)
+
+
+def multi_hot(x, num_classes, axis=-1, dtype="float32"):
+    hot = x[..., None] == np.arange(num_classes)
+    return hot.any(-2).astype(dtype)
+
+
+def labelled(shape: tuple[int, ...]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(
+        {
+            "num_classes": st.sampled_from((5, 1, 3, 0, 17)),
+            "axis": st.integers(-len(shape) - 1, len(shape)),
+            "dtype": DTYPES,
+        }
+    )
+
+
+def too_large(function: Any) -> Error:
+    return Error(lambda: function((2**62, 2**62)), ValueError, "address space")
+
+
+def no_memory(function: Any) -> Error:
+    return Error(lambda: function((2**55,)), MemoryError, "cannot allocate")
+
+
+def negative(function: Any) -> Error:
+    return Error(lambda: function((2, -1)), ValueError, r"shape \[2, -1\] has a negative side")
+
+
+# Labels are integers whatever the dtype of the result.
+LABELS = {
+    **dict.fromkeys(ALL, "float32"),
+    **dict.fromkeys(("bool", "float32", "float64"), TypeError),
+}
+
+SPECS = (
+    row(
+        "zeros",
+        np.zeros,
+        arguments(shape=SOME, dtype=DTYPES),
+        too_large(ad.zeros),
+        no_memory(ad.zeros),
+        negative(ad.zeros),
+    ),
+    row(
+        "ones",
+        np.ones,
+        arguments(shape=SOME, dtype=DTYPES),
+        too_large(ad.ones),
+        no_memory(ad.ones),
+        negative(ad.ones),
+    ),
+    row(
+        "full",
+        np.full,
+        arguments(shape=SOME, fill_value=st.sampled_from((0, 1, 3)), dtype=DTYPES),
+        too_large(lambda shape: ad.full(shape, 1.0)),
+        no_memory(lambda shape: ad.full(shape, 1.0)),
+        negative(lambda shape: ad.full(shape, 1.0)),
+    ),
+    row("zeros_like", np.zeros_like, calls(lambda s: st.fixed_dictionaries({"dtype": DTYPES}))),
+    row("ones_like", np.ones_like, calls(lambda s: st.fixed_dictionaries({"dtype": DTYPES}))),
+    row(
+        "full_like",
+        np.full_like,
+        calls(lambda s: st.fixed_dictionaries({"fill_value": st.just(3), "dtype": DTYPES})),
+    ),
+    row(
+        "eye",
+        lambda n, m, dtype: np.eye(n, m, dtype=dtype),
+        arguments(n=st.integers(0, 9), m=st.none() | st.integers(0, 9), dtype=DTYPES),
+        Error(lambda: ad.eye(-1), OverflowError, ""),
+    ),
+    row(
+        "identity",
+        lambda n, dtype: np.eye(n, dtype=dtype),
+        arguments(n=st.integers(0, 9), dtype=DTYPES),
+    ),
+    row(
+        "arange",
+        arange,
+        fixed(
+            Call((), {"start": 5}),
+            Call((), {"start": 2, "stop": 9, "step": 3}),
+            Call((), {"start": 9, "stop": 2, "step": -2}),
+            Call((), {"start": 3, "stop": 3}),
+            Call((), {"start": 3, "stop": 1}),
+            Call((), {"start": 0.0, "stop": 1.0, "step": 0.25}),
+            Call((), {"start": 0, "stop": 4, "dtype": "uint8"}),
+            Call((), {"start": 2**60, "stop": 2**60 + 3}),
+        ),
+        Error(lambda: ad.arange(0, 1, 0), ValueError, "arange: .*step=0"),
+        Error(lambda: ad.arange(0.0, np.inf), ValueError, "arange: .*must be finite"),
+        Error(lambda: ad.arange("a"), TypeError, ""),
+        Error(lambda: ad.arange(0, 2**60), MemoryError, "cannot allocate"),
+    ),
+    row(
+        "linspace",
+        lambda start, stop, num, dtype: np.linspace(start, stop, num, dtype=dtype),
+        arguments(
+            start=st.sampled_from((0.0, -2.0)),
+            stop=st.sampled_from((4.0, 0.0)),
+            num=st.sampled_from((5, 0, 1, 2, 9)),
+            dtype=st.sampled_from(("float32", "float64")),
+        ),
+        Error(lambda: ad.linspace(0, 1, -1), OverflowError, ""),
+    ),
+    row(
+        "one_hot",
+        one_hot,
+        calls(labelled),
+        Error(lambda: ad.one_hot([0.5], 3), TypeError, "one_hot: expected integer"),
+        Error(lambda: ad.one_hot([1], 3, axis=3), IndexError, "one_hot: axis 3 is out of bounds"),
+        Error(lambda: ad.one_hot([1], 3, sparse=True), ValueError, "one_hot: sparse"),
+        dtypes=LABELS,
+    ),
+    row(
+        "multi_hot",
+        multi_hot,
+        calls(
+            lambda s: st.fixed_dictionaries({"num_classes": st.sampled_from((5, 1, 17))}),
+            shapes(min_dims=1, max_dims=2, max_size=60, sides=(1, 2, 7)),
+        ),
+        dtypes=LABELS,
+    ),
+)
