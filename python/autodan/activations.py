@@ -5,7 +5,7 @@ Each takes a float tensor of any shape and returns one of the same shape.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autodan import _core
 from autodan._core import (
@@ -27,6 +27,7 @@ from autodan._core import (
     tanh_shrink,
 )
 from autodan.ops.nn import softmax as _softmax
+from autodan.utils.naming import missing_attribute
 from autodan.utils.resolve import resolve
 
 swish = silu
@@ -181,6 +182,9 @@ _TABLE: dict[str, Any] = {
 } | {"swish": silu, "hard_swish": hard_silu}
 
 __all__ = ["deserialize", "get", "hard_swish", "serialize", "swish", *sorted(_TABLE)]
+
+if not TYPE_CHECKING:
+    __getattr__ = missing_attribute(__name__, __all__)
 
 
 def get(identifier: Any) -> Any:

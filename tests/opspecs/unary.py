@@ -219,7 +219,6 @@ SPECS = (
     row(
         "clip",
         clip,
-        dtypes={**SAME, "bool": "float32"},
         bound=None,
         kinks=(-0.5, 0.75),
         options=(

@@ -9,11 +9,14 @@ Example:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from autodan.callbacks.callback import Callback, LambdaCallback
 from autodan.callbacks.callback_list import CallbackList
 from autodan.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from autodan.callbacks.records import CSVLogger, History, ProgbarLogger
 from autodan.callbacks.stopping import EarlyStopping, TerminateOnNaN
+from autodan.utils.naming import missing_attribute
 
 __all__ = [
     "CSVLogger",
@@ -27,3 +30,6 @@ __all__ = [
     "ReduceLROnPlateau",
     "TerminateOnNaN",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = missing_attribute(__name__, __all__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autodan.layers.activation import Activation, LeakyReLU, ReLU, Softmax
 from autodan.layers.conv import Conv2D, Convolution2D
@@ -15,7 +15,7 @@ from autodan.layers.normalization import BatchNormalization
 from autodan.layers.pooling import AveragePooling2D, AvgPool2D, MaxPool2D, MaxPooling2D
 from autodan.layers.regularization import Dropout
 from autodan.layers.reshaping import Flatten
-from autodan.utils.naming import lookup
+from autodan.utils.naming import lookup, missing_attribute
 
 __all__ = [
     "Activation",
@@ -39,6 +39,9 @@ __all__ = [
     "deserialize",
     "serialize",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = missing_attribute(__name__, __all__)
 
 # The closed set of classes that a config may name.
 _REGISTRY: dict[str, type[Layer]] = {

@@ -10,7 +10,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autodan.losses.crossentropy import (
     BinaryCrossentropy,
@@ -35,6 +35,7 @@ from autodan.losses.regression import (
     mean_absolute_error,
     mean_squared_error,
 )
+from autodan.utils.naming import missing_attribute
 from autodan.utils.resolve import resolve, serialize
 
 __all__ = [
@@ -71,6 +72,9 @@ __all__ = [
     "serialize",
     "sparse_categorical_crossentropy",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = missing_attribute(__name__, __all__)
 
 bce = BCE = binary_crossentropy
 kld = KLD = kl_divergence

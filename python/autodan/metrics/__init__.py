@@ -12,7 +12,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autodan.losses import (
     BCE,
@@ -58,7 +58,7 @@ from autodan.metrics.loss_metrics import (
 )
 from autodan.metrics.metric import Metric
 from autodan.metrics.reduction import Mean, MeanMetricWrapper, Sum
-from autodan.utils.naming import to_snake_case
+from autodan.utils.naming import missing_attribute, to_snake_case
 from autodan.utils.resolve import resolve, serialize
 
 __all__ = [
@@ -106,6 +106,9 @@ __all__ = [
     "sparse_top_k_categorical_accuracy",
     "top_k_categorical_accuracy",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = missing_attribute(__name__, __all__)
 
 _CLASSES: list[type[Metric]] = [
     Accuracy,

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from autodan.models.model import Model
 from autodan.models.sequential import Sequential
+from autodan.utils.naming import missing_attribute
 
 __all__ = ["Model", "Sequential"]
+
+if not TYPE_CHECKING:
+    __getattr__ = missing_attribute(__name__, __all__)

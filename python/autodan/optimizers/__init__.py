@@ -9,14 +9,14 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autodan.optimizers import schedules
 from autodan.optimizers.adam import Adam
 from autodan.optimizers.optimizer import Optimizer
 from autodan.optimizers.rmsprop import RMSprop
 from autodan.optimizers.sgd import SGD
-from autodan.utils.naming import lookup
+from autodan.utils.naming import lookup, missing_attribute
 
 __all__ = [
     "SGD",
@@ -28,6 +28,9 @@ __all__ = [
     "schedules",
     "serialize",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = missing_attribute(__name__, __all__)
 
 _OPTIMIZERS: dict[str, Any] = {
     optimizer.__name__.lower(): optimizer for optimizer in (Adam, RMSprop, SGD)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -43,10 +43,33 @@ def nearest(name: str, candidates: Mapping[str, object]) -> str | None:
 
     >>> nearest("Relu6", {"relu6": 0, "softmax": 0})
     'relu6'
+    >>> nearest("sparse_entropy", {"binary_entropy": 0, "sparse_categorical_entropy": 0})
+    'sparse_categorical_entropy'
     """
     folded = {candidate.lower(): candidate for candidate in candidates}
-    matches = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+    parts = set(name.lower().split("_"))
+    # A forgotten part is likelier than another word: all the parts that were given come first.
+    complete = [c for c in folded if len(parts) > 1 and parts < set(c.split("_"))]
+    matches = difflib.get_close_matches(name.lower(), complete or folded, n=1, cutoff=0.5)
     return folded[matches[0]] if matches else None
+
+
+def missing_attribute(module: str, names: Iterable[str]) -> Callable[[str], NoReturn]:
+    """Return a module's `__getattr__`, which names the nearest of the module's public `names`.
+
+    >>> missing_attribute("autodan.layers", ["Dense", "Flatten"])("Dens")
+    Traceback (most recent call last):
+        ...
+    AttributeError: module 'autodan.layers' has no attribute 'Dens'. Did you mean 'Dense'?
+    """
+    candidates = dict.fromkeys(names)
+
+    def refuse(name: str) -> NoReturn:
+        hint = None if name.startswith("_") else nearest(name, candidates)
+        question = f". Did you mean '{hint}'?" if hint else ""
+        raise AttributeError(f"module '{module}' has no attribute '{name}'{question}")
+
+    return refuse
 
 
 def to_snake_case(name: str) -> str:

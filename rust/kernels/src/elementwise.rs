@@ -4,7 +4,7 @@
 //! vector nor on how the operands lie in memory.
 
 use crate::element::{Element, Float};
-use crate::isa::Kernel;
+use crate::isa::{self, Kernel};
 use crate::par::{self, GRAIN};
 use crate::simd::Vector;
 use crate::view::View;
@@ -228,7 +228,7 @@ macro_rules! scalar_functions {
             assert!(shape.iter().all(|s| *s == shape[0]), "operands must be broadcast to one shape");
             let lens = [$($x.len()),+];
             assert_eq!(lens[0], y.len(), "the output must have the operands' length");
-            let body = |$($x: &[$X],)+ y: &mut [Y]| f32::dispatch(Dense { f: &f, $($x,)+ y });
+            let body = |$($x: &[$X],)+ y: &mut [Y]| isa::dispatch_exact(Dense { f: &f, $($x,)+ y });
             if let ($(Some($x),)+) = ($($x.as_slice(),)+) {
                 return par::for_each_chunk(y, GRAIN, |start, y| body($(&$x[start..start + y.len()],)+ y));
             }

@@ -112,6 +112,13 @@ pub trait Kernel<T: Float> {
 #[inline(always)]
 pub(crate) fn dispatch_f32<K: Kernel<f32>>(kernel: K) -> K::Output {
     let _flush = crate::subnormal::Flush::new();
+    dispatch_exact(kernel)
+}
+
+/// Dispatch without flushing subnormals: for comparisons, selections and conversions, which are as
+/// fast with them.
+#[inline(always)]
+pub(crate) fn dispatch_exact<K: Kernel<f32>>(kernel: K) -> K::Output {
     match active() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `active` only returns sets that the machine has.

@@ -127,19 +127,6 @@ macro_rules! present {
     };
 }
 
-/// `a - floor(a / b) * b`, with the sign of `b`, exact where the division is.
-#[inline(always)]
-fn modulo_lanes<V: Vector>(a: V, b: V) -> V {
-    let q = a.div(b).floor();
-    let r = a.sub(q.mul(b));
-    // Rounding may leave the remainder a hair outside [0, b): bring it back.
-    let wrong = V::mask_or(
-        V::mask_and(r.lt(V::zero()), b.gt(V::zero())),
-        V::mask_and(r.gt(V::zero()), b.lt(V::zero())),
-    );
-    V::select(wrong, r.add(b), r)
-}
-
 /// The mask of where the first operand is taken by `maximum` and `minimum`, as a 0/1 tensor: ties go
 /// to the first.
 fn takes_first(context: &Backward<'_>, wins: fn(&Tensor, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
@@ -204,12 +191,12 @@ binary! {
         db(c) = multiply(c.grad()?, &cast(&compare::logical_not(&takes_first(c, compare::less_equal)?)?, c.grad()?.dtype())?);
     /// The quotient rounded toward minus infinity. No gradient flows (it is 0 almost everywhere). Integer division by 0 gives 0.
     floor_divide: FloorDivide, [7.0, -7.0], [2.0, 2.0] => [3.0, -4.0],
-        f(a, b) = a.sub(modulo_lanes(a, b)).div(b).round(), integer(a, b) = integer_divide(a, b).0, saves NOTHING,
+        f(a, b) = vecmath::floor_div(a, b), integer(a, b) = integer_divide(a, b).0, saves NOTHING,
         da(c) = multiply(c.grad()?, &zero_like(c.grad()?)?),
         db(c) = multiply(c.grad()?, &zero_like(c.grad()?)?);
     /// The remainder of the division, with the sign of `x2`. An integer modulo 0 gives 0.
     modulo as "mod": Modulo, [7.0, -7.0], [3.0, 3.0] => [1.0, 2.0],
-        f(a, b) = modulo_lanes(a, b), integer(a, b) = integer_divide(a, b).1, saves INPUTS,
+        f(a, b) = vecmath::floor_mod(a, b), integer(a, b) = integer_divide(a, b).1, saves INPUTS,
         da(c) = Ok(c.grad()?.clone()),
         db(c) = unary::negative(&multiply(c.grad()?, &floor_divide(&c.input(0)?, &c.input(1)?)?)?);
     /// The angle of the point `(x2, x1)`, in radians.

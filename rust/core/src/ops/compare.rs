@@ -21,6 +21,8 @@ enum Comparison {
     NotEqual,
     Less,
     LessEqual,
+    Greater,
+    GreaterEqual,
 }
 
 /// What [`Comparison`] needs of an element. NaN is equal to nothing and less than nothing.
@@ -59,6 +61,8 @@ impl Op for Comparison {
             Comparison::NotEqual => "not_equal",
             Comparison::Less => "less",
             Comparison::LessEqual => "less_equal",
+            Comparison::Greater => "greater",
+            Comparison::GreaterEqual => "greater_equal",
         }
     }
 
@@ -77,6 +81,10 @@ impl Op for Comparison {
                 Comparison::NotEqual => elementwise::zip(a, b, y, |a, b| (!a.key_eq(b)).into()),
                 Comparison::Less => elementwise::zip(a, b, y, |a, b| a.key_lt(b).into()),
                 Comparison::LessEqual => elementwise::zip(a, b, y, |a, b| (a.key_lt(b) | a.key_eq(b)).into()),
+                Comparison::Greater => elementwise::zip(a, b, y, |a, b| b.key_lt(a).into()),
+                Comparison::GreaterEqual => {
+                    elementwise::zip(a, b, y, |a, b| (b.key_lt(a) | a.key_eq(b)).into());
+                }
             }
         });
         Ok(())
@@ -129,7 +137,7 @@ pub fn less_equal(x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// As [`equal`].
 pub fn greater(x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
-    less(x2, x1)
+    comparison(Comparison::Greater, x1, x2)
 }
 
 /// Where `x1 >= x2`.
@@ -137,7 +145,7 @@ pub fn greater(x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// As [`equal`].
 pub fn greater_equal(x1: &Tensor, x2: &Tensor) -> Result<Tensor> {
-    less_equal(x2, x1)
+    comparison(Comparison::GreaterEqual, x1, x2)
 }
 
 /// Logic of two bool tensors.

@@ -31,6 +31,24 @@ pub fn arange(start: f64, stop: f64, step: f64, dtype: DType) -> Result<Tensor> 
     from_fn(&[count.max(0.0) as usize], dtype, |i| start + i as f64 * step)
 }
 
+/// As [`arange`] for whole numbers, all of which are exact; int64.
+///
+/// # Errors
+/// [`Error::Value`] for a step of 0, [`Error::Memory`].
+pub fn arange_integers(start: i64, stop: i64, step: i64) -> Result<Tensor> {
+    if step == 0 {
+        let message = format!("start={start}, stop={stop}, step={step}: the step must not be 0");
+        return Err(Error::value("arange", message));
+    }
+    let (distance, step) = (i128::from(stop) - i128::from(start), i128::from(step));
+    let rounding_up = step - step.signum();
+    let count = usize::try_from(((distance + rounding_up) / step).max(0)).unwrap_or(usize::MAX);
+    let mut buffer = Buffer::<i64>::new(checked_len("arange", &[count])?)?;
+    // Within the range, so no sum leaves 64 bits.
+    buffer.iter_mut().enumerate().for_each(|(i, x)| *x = (i128::from(start) + i as i128 * step) as i64);
+    Tensor::from_buffer(buffer, &[count])
+}
+
 /// `num` values at equal distances from `start` to `stop`, both included.
 ///
 /// # Errors

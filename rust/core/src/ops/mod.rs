@@ -30,7 +30,7 @@ pub use compare::{
     logical_or, logical_xor, not_equal, select,
 };
 pub use conv::conv2d;
-pub use create::{arange, eye, linspace};
+pub use create::{arange, arange_integers, eye, linspace};
 pub use index::{concatenate, one_hot, pad, stack, take};
 pub use matmul::matmul;
 pub use norm::batch_norm;

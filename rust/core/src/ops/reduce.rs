@@ -227,13 +227,21 @@ pub fn prod(x: &Tensor, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor
     reduce(Kind::Prod, &wide(x)?, axes, keepdims)
 }
 
+/// [`Kind::Max`] or [`Kind::Min`] of any dtype: truth values are ordered as 0 and 1.
+fn extremum(kind: Kind, x: &Tensor, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
+    if x.dtype() == DType::Bool {
+        return cast(&reduce(kind, &cast(x, DType::UInt8)?, axes, keepdims)?, DType::Bool);
+    }
+    reduce(kind, x, axes, keepdims)
+}
+
 /// The largest element over `axes` (all by default); NaN if there is one. The gradient goes to the
 /// first of equal elements.
 ///
 /// # Errors
 /// As [`sum`]; [`Error::Value`] for no elements.
 pub fn max(x: &Tensor, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
-    reduce(Kind::Max, x, axes, keepdims)
+    extremum(Kind::Max, x, axes, keepdims)
 }
 
 /// The smallest element over `axes` (all by default); NaN if there is one. The gradient goes to the
@@ -242,7 +250,7 @@ pub fn max(x: &Tensor, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor>
 /// # Errors
 /// As [`sum`]; [`Error::Value`] for no elements.
 pub fn min(x: &Tensor, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
-    reduce(Kind::Min, x, axes, keepdims)
+    extremum(Kind::Min, x, axes, keepdims)
 }
 
 /// Whether any element over `axes` (all by default) is true (not 0).
@@ -274,9 +282,20 @@ fn count(x: &Tensor, axes: Option<&[isize]>, op: &'static str) -> Result<usize> 
 /// As [`sum`].
 pub fn mean(x: &Tensor, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
     let x = cast(x, x.dtype().to_float())?;
-    let n = count(&x, axes, "mean")?;
-    let total = sum(&x, axes, keepdims)?;
-    binary::divide(&total, &Tensor::full(&[], n as f64, x.dtype())?)
+    mean_of(&x, axes, keepdims, count(&x, axes, "mean")?)
+}
+
+/// The sum of floats over `n`, the number of elements that it joins.
+fn mean_of(x: &Tensor, axes: Option<&[isize]>, keepdims: bool, n: usize) -> Result<Tensor> {
+    binary::divide(&sum(x, axes, keepdims)?, &Tensor::full(&[], n as f64, x.dtype())?)
+}
+
+/// The mean squared distance from the mean, for the op of that name.
+fn spread(op: &'static str, x: &Tensor, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
+    let x = cast(x, x.dtype().to_float())?;
+    let n = count(&x, axes, op)?;
+    let centered = subtract(&x, &mean_of(&x, axes, true, n)?)?;
+    mean_of(&square(&centered)?, axes, keepdims, n)
 }
 
 /// The variance over `axes` (all by default): the mean squared distance from the mean.
@@ -284,17 +303,24 @@ pub fn mean(x: &Tensor, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor
 /// # Errors
 /// As [`sum`].
 pub fn var(x: &Tensor, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
-    let x = cast(x, x.dtype().to_float())?;
-    let centered = subtract(&x, &mean(&x, axes, true)?)?;
-    mean(&square(&centered)?, axes, keepdims)
+    spread("var", x, axes, keepdims)
 }
 
-/// The standard deviation over `axes` (all by default): the square root of [`var`].
+/// The standard deviation over `axes` (all by default): the square root of [`var`]. Where it is 0 its
+/// gradient is 0.
 ///
 /// # Errors
 /// As [`sum`].
 pub fn std(x: &Tensor, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
-    unary::sqrt(&var(x, axes, keepdims)?)
+    let variance = spread("std", x, axes, keepdims)?;
+    let deviation = unary::sqrt(&variance)?;
+    if !deviation.requires_grad() {
+        return Ok(deviation);
+    }
+    let zero = Tensor::full(&[], 0.0, variance.dtype())?;
+    let flat = compare::equal(&variance, &zero)?;
+    let one = Tensor::full(&[], 1.0, variance.dtype())?;
+    compare::select(&flat, &zero, &unary::sqrt(&compare::select(&flat, &one, &variance)?)?)
 }
 
 /// `log(sum(exp(x)))` over `axes` (all by default), without overflow.
@@ -303,6 +329,9 @@ pub fn std(x: &Tensor, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor>
 /// As [`max`].
 pub fn logsumexp(x: &Tensor, axes: Option<&[isize]>, keepdims: bool) -> Result<Tensor> {
     let x = cast(x, x.dtype().to_float())?;
+    if count(&x, axes, "logsumexp")? == 0 {
+        return Err(Error::value("logsumexp", format!("no sum of no elements (shape {})", x.show_shape())));
+    }
     let top = max(&x.detach(), axes, true)?;
     // An infinite maximum must not be subtracted from itself.
     let zero = Tensor::full(&[], 0.0, x.dtype())?;

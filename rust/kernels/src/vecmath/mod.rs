@@ -133,5 +133,34 @@ pub fn atan2<V: Vector>(y: V, x: V) -> V {
     pairs(y, x, |y, x| V::Scalar::from_f64(y.to_f64().atan2(x.to_f64())))
 }
 
+/// The remainder of the division with the sign of the divisor, without rounding but for the last
+/// addition (Python's `%`); NaN for a division by 0.
+#[inline(always)]
+pub fn floor_mod<V: Vector>(x: V, y: V) -> V {
+    pairs(x, y, |x, y| V::Scalar::from_f64(floor_div_mod(x.to_f64(), y.to_f64()).1))
+}
+
+/// The quotient rounded toward minus infinity (Python's `//`); that of IEEE division for a divisor of 0.
+#[inline(always)]
+pub fn floor_div<V: Vector>(x: V, y: V) -> V {
+    pairs(x, y, |x, y| V::Scalar::from_f64(floor_div_mod(x.to_f64(), y.to_f64()).0))
+}
+
+fn floor_div_mod(x: f64, y: f64) -> (f64, f64) {
+    let r = x % y;
+    if y == 0.0 {
+        return (x / y, r);
+    }
+    let q = (x - r) / y;
+    let (q, r) = if r == 0.0 {
+        (q, 0.0f64.copysign(y))
+    } else if (r < 0.0) != (y < 0.0) {
+        (q - 1.0, r + y)
+    } else {
+        (q, r)
+    };
+    (if q == 0.0 { q.copysign(x / y) } else { q.round() }, r)
+}
+
 #[cfg(test)]
 mod tests;
