@@ -59,6 +59,7 @@ __all__ = [
     "equal",
     "erf",
     "exp",
+    "exp2",
     "expand_dims",
     "expm1",
     "eye",
@@ -590,6 +591,9 @@ def erf(x: _TensorLike) -> Tensor:
 
 def exp(x: _TensorLike) -> Tensor:
     """The exponential `e^x`."""
+
+def exp2(x: _TensorLike) -> Tensor:
+    """2 to the power `x`."""
 
 def expand_dims(x: _TensorLike, axis: int) -> Tensor:
     """A new axis of side 1 at position `axis`."""

@@ -122,6 +122,7 @@ SPECS = (
     row("rsqrt", lambda x: 1 / np.sqrt(x), (0.5, 4), (1e-3, 1e6)),
     row("reciprocal", lambda x: 1 / x, (0.5, 4), (1e-3, 1e6), bound=relative(1)),
     row("exp", np.exp, wide=(-87, 88)),
+    row("exp2", np.exp2, wide=(-80, 80), bound=relative(1)),
     row("expm1", np.expm1, wide=(-20, 80)),
     row("log", np.log, (0.5, 4), (1e-6, 1e6)),
     row("log1p", np.log1p, (-0.5, 4), (-0.99, 1e6)),

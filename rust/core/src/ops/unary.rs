@@ -228,6 +228,9 @@ unary! {
     /// The exponential `e^x`.
     exp: Exp, [0.0, 1.0] => [1.0, 2.7183],
         f(x) = vecmath::exp(x), df(y) = y, ddf(y) = { let _ = y; V::one() };
+    /// 2 to the power `x`.
+    exp2: Exp2, [0.0, 3.0] => [1.0, 8.0],
+        f(x) = vecmath::pow(c(2.0), x), df(y) = y.mul(c(LN_2)), ddf(y) = { let _ = y; c(LN_2) };
     /// `e^x - 1`, accurate near 0.
     expm1: Expm1, [0.0, 1.0] => [0.0, 1.7183],
         f(x) = vecmath::expm1(x), df(y) = y.add(V::one()), ddf(y) = { let _ = y; V::one() };
