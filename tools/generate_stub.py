@@ -133,6 +133,7 @@ ARGUMENTS = {
     "adam_update.step": "int",
     "argmax.axis": "int | None",
     "argmin.axis": "int | None",
+    "cumsum.axis": "int | None",
     "batch_norm.axis": "int",
     "concatenate.axis": "int",
     "expand_dims.axis": "int",

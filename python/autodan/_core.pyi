@@ -53,6 +53,7 @@ __all__ = [
     "conv2d",
     "cos",
     "cosh",
+    "cumsum",
     "divide",
     "dropout",
     "elu",
@@ -571,6 +572,9 @@ def cos(x: _TensorLike) -> Tensor:
 
 def cosh(x: _TensorLike) -> Tensor:
     """The hyperbolic cosine."""
+
+def cumsum(x: _TensorLike, axis: int | None = None) -> Tensor:
+    """The sum of the elements up to each one along `axis`, of the flattened tensor by default."""
 
 def divide(x1: _TensorLike, x2: _TensorLike) -> Tensor:
     """The true quotient `x1 / x2`, a float also for integers."""

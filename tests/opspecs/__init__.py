@@ -6,12 +6,12 @@ public function has no row here and is not named in `ELSEWHERE`.
 
 from __future__ import annotations
 
-from opspecs import binary, composed, create, nn, reduce, shape, unary
+from opspecs import binary, composed, create, nn, reduce, scan, shape, unary
 from opspecs.spec import Call, Error, Spec
 
 __all__ = ["ALIASES", "ELSEWHERE", "SPECS", "Call", "Error", "Spec"]
 
-FAMILIES = (unary, binary, reduce, shape, create, nn, composed)
+FAMILIES = (unary, binary, reduce, scan, shape, create, nn, composed)
 SPECS: tuple[Spec, ...] = tuple(spec for family in FAMILIES for spec in family.SPECS)
 
 # Other names of the same functions.

@@ -28,6 +28,7 @@ pub mod pool;
 pub mod reduce;
 pub mod rng;
 mod rows;
+pub mod scan;
 pub mod simd;
 pub mod softmax;
 mod subnormal;

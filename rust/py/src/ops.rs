@@ -83,6 +83,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
             logsumexp,
             argmax,
             argmin,
+            cumsum,
             reshape,
             transpose,
             expand_dims,
@@ -384,6 +385,19 @@ fn argmax(py: Python<'_>, x: Arg, axis: Option<isize>, keepdims: bool) -> Output
 #[pyo3(signature = (x, axis=None, keepdims=false))]
 fn argmin(py: Python<'_>, x: Arg, axis: Option<isize>, keepdims: bool) -> Output {
     run(py, x.0.len(), || ops::argmin(&x.0, axis, keepdims))
+}
+
+/// The sum of the elements up to each one along `axis`, of the flattened tensor by default.
+///
+/// >>> ad.cumsum([[1.0, 2.0], [3.0, 4.0]], axis=0).tolist()
+/// [[1.0, 2.0], [4.0, 6.0]]
+#[pyfunction]
+#[pyo3(signature = (x, axis=None))]
+fn cumsum(py: Python<'_>, x: Arg, axis: Option<isize>) -> Output {
+    run(py, x.0.len(), || match axis {
+        Some(axis) => ops::cumsum(&x.0, axis),
+        None => ops::cumsum(&ops::reshape(&x.0, &[x.0.len()])?, 0),
+    })
 }
 
 /// The same elements under another shape; one side may be -1.

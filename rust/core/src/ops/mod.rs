@@ -15,6 +15,7 @@ pub mod norm;
 pub mod pool;
 pub mod random;
 pub mod reduce;
+pub mod scan;
 pub mod softmax;
 pub mod unary;
 pub mod view;
@@ -36,6 +37,7 @@ pub use matmul::matmul;
 pub use norm::batch_norm;
 pub use pool::{average_pool2d, max_pool2d};
 pub use reduce::{all, any, argmax, argmin, logsumexp, max, mean, min, prod, std, sum, var};
+pub use scan::cumsum;
 pub use softmax::{log_softmax, softmax, softmax_cross_entropy, sparse_softmax_cross_entropy};
 pub use unary::*;
 pub use view::{

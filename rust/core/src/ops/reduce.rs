@@ -207,7 +207,7 @@ fn reduce(kind: Kind, x: &Tensor, axes: Option<&[isize]>, keepdims: bool) -> Res
 }
 
 /// Small integers and truth values are added up in int64, as NumPy does.
-fn wide(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn wide(x: &Tensor) -> Result<Tensor> {
     if x.dtype().is_float() { Ok(x.clone()) } else { cast(x, DType::Int64) }
 }
 
