@@ -215,7 +215,7 @@ def function_of_bases(spec: Spec, case: Case) -> tuple[Any, list[np.ndarray]]:
 def test_gradients(spec):
     @given(case=cases(spec, smooth=True, max_size=300))
     def check(case):
-        assume(spec.away is None or spec.away(*case.arrays("float64")))
+        assume(spec.away is None or spec.away(*case.arrays("float64"), **case.kwargs))
         function, bases = function_of_bases(spec, case)
         check_gradients(function, *bases)
 
@@ -227,7 +227,7 @@ def test_second_derivatives(spec):
     @few
     @given(case=cases(spec, smooth=True, max_size=60))
     def check(case):
-        assume(spec.away is None or spec.away(*case.arrays("float64")))
+        assume(spec.away is None or spec.away(*case.arrays("float64"), **case.kwargs))
         function, bases = function_of_bases(spec, case)
         check_gradients(function, *bases, order=2)
 
@@ -292,8 +292,6 @@ def specials(dtype: str) -> np.ndarray:
 
 
 ELEMENTWISE = [spec for spec in SPECS if spec.special and spec.name not in ("softmax", "log_softmax")]
-ALONG = [spec for spec in SPECS if spec.special and hasattr(np.empty(0), spec.name)]
-
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @rows(ELEMENTWISE)
@@ -302,8 +300,10 @@ def test_special_values(spec, dtype):
     @given(call=spec.calls)
     def check(call):
         values = specials(dtype)
+        if dtype == "float32" and not spec.subnormals:
+            values = values[(values == 0) | ~(np.abs(values) < np.finfo(dtype).tiny)]
         if "axis" in call.kwargs:
-            pairs = np.array(list(itertools.product(values, values, values[:12])))
+            pairs = np.array(list(itertools.product(values, values, values[:11])))
             arrays, kwargs = [pairs], {"axis": 1}
         else:
             count = len(call.shapes)

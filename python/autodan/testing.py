@@ -42,6 +42,8 @@ _WHOLE_JACOBIAN = 64
 def float32_tolerance(magnitude: Any, terms: int = 1) -> NDArray[np.float64]:
     """Return `2 * terms * 2**-24 * magnitude`, the error that `terms` roundings may make.
 
+    To that comes `2**-126`, below which float32 kernels take numbers for zero.
+
     For a product of matrices the magnitude is `abs(a) @ abs(b)` and the terms are those of one
     sum (Higham, Accuracy and Stability of Numerical Algorithms, section 3.5).
 
@@ -50,11 +52,11 @@ def float32_tolerance(magnitude: Any, terms: int = 1) -> NDArray[np.float64]:
             the absolute values.
         terms: Number of roundings one after the other. Default 1.
 
-    >>> float(float32_tolerance(1.0)) == 2 * 2.0**-24 + 2.0**-149
+    >>> float(float32_tolerance(1.0)) == 2 * 2.0**-24 + 2.0**-126
     True
     """
-    # The last summand is the distance of the smallest numbers from each other.
-    return 2 * terms * 2.0**-24 * np.abs(np.asarray(magnitude, "float64")) + 2.0**-149
+    # The last summand is the smallest number that is not taken for zero.
+    return 2 * terms * 2.0**-24 * np.abs(np.asarray(magnitude, "float64")) + 2.0**-126
 
 
 def assert_close(actual: Any, expected: Any, rtol: float = 1e-5, atol: Any = 0.0) -> None:

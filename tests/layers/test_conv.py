@@ -56,7 +56,9 @@ def test_formula(shape, arguments, data_format, dtype):
     expected = expected.transpose(0, 3, 1, 2) if first else expected
     assert output.dtype == dtype
     assert layer.compute_output_shape(given.shape) == output.shape == expected.shape
-    tolerance = {"rtol": 1e-4, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-10}
+    tolerance = (
+        {"rtol": 1e-4, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-10, "atol": 1e-12}
+    )
     np.testing.assert_allclose(output.numpy(), expected, **tolerance)
 
 

@@ -33,7 +33,9 @@ def test_training_uses_the_batch_and_moves_the_averages(shape, axis, dtype):
     gamma, beta, moving_mean, moving_variance = (w.astype("float64") for w in layer.get_weights())
     mean, variance = statistics(x, axis)
     expected = batch_norm(x, axis, mean, variance, gamma, beta, 0.01)
-    tolerance = {"rtol": 1e-4, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-10}
+    tolerance = (
+        {"rtol": 1e-4, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-10, "atol": 1e-12}
+    )
     np.testing.assert_allclose(output.numpy(), expected, **tolerance)
     np.testing.assert_allclose(moving_mean, 0.1 * mean, **tolerance)
     np.testing.assert_allclose(moving_variance, 0.9 + 0.1 * variance, **tolerance)
@@ -52,7 +54,9 @@ def test_inference_uses_the_moving_averages(shape, axis):
     before = layer.get_weights()
     x = RNG.normal(size=shape)
     for output in (layer(x), layer(x, training=False)):
-        np.testing.assert_allclose(output.numpy(), batch_norm(x, axis, mean, variance), rtol=1e-10)
+        np.testing.assert_allclose(
+            output.numpy(), batch_norm(x, axis, mean, variance), rtol=1e-10, atol=1e-12
+        )
     for old, new in zip(before, layer.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -86,11 +90,14 @@ def test_without_shift_or_scale(center, scale):
     layer = layers.BatchNormalization(center=center, scale=scale, epsilon=0.0, dtype="float64")
     x = RNG.normal(size=(6, 2))
     output = layer(x, training=True)
-    np.testing.assert_allclose(output.numpy(), (x - x.mean(0)) / x.std(0), rtol=1e-10)
+    np.testing.assert_allclose(output.numpy(), (x - x.mean(0)) / x.std(0), rtol=1e-10, atol=1e-12)
     names = ["gamma"] * scale + ["beta"] * center
     assert [v.name for v in layer.trainable_variables] == names
     np.testing.assert_allclose(
-        layer(x).numpy(), batch_norm(x, -1, *statistics_moved(x), epsilon=0.0), rtol=1e-10
+        layer(x).numpy(),
+        batch_norm(x, -1, *statistics_moved(x), epsilon=0.0),
+        rtol=1e-10,
+        atol=1e-12,
     )
 
 

@@ -36,7 +36,9 @@ def test_formula(kind, reference, shape, arguments, data_format, dtype):
     expected = expected.transpose(0, 3, 1, 2) if first else expected
     assert layer.compute_output_shape(given.shape) == output.shape == expected.shape
     assert (output.dtype, layer.weights) == (dtype, [])
-    tolerance = {"rtol": 1e-5, "atol": 1e-6} if dtype == "float32" else {"rtol": 1e-12}
+    tolerance = (
+        {"rtol": 1e-5, "atol": 1e-6} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-13}
+    )
     np.testing.assert_allclose(output.numpy(), expected, **tolerance)
 
 

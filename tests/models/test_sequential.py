@@ -44,6 +44,10 @@ def test_building_by_hand():
         model.build()
     model.build((None, 4))
     assert (model.built, model.output_shape, len(model.weights)) == (True, (None, 2), 4)
+    wrong = models.Sequential([layers.Dense(3), layers.Conv2D(2, 3, name="c")])
+    with pytest.raises(ValueError, match=r"'c' \(Conv2D\) cannot take"):
+        wrong.build((None, 4))
+    assert (wrong.built, wrong.layers[0].built, wrong.weights) == (False, False, [])
 
 
 def test_add_and_pop():

@@ -312,7 +312,12 @@ SPECS = (
         bound=relative(5),
         gradients=(0,),
     ),
-    row("isclose", isclose, elementwise(2, ({}, {"rtol": 0.5}, {"atol": 1.0})), dtypes=TO_BOOL),
+    row(
+        "isclose",
+        isclose,
+        elementwise(2, ({}, {"rtol": 0.5}, {"atol": 1.0})),
+        dtypes={**TO_BOOL, "bool": TypeError},
+    ),
     row(
         "moments",
         lambda x, axes, keepdims: (

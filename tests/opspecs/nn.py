@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 import autodan as ad
 from autodan import _core
 from autodan.testing import shapes
-from opspecs.binary import sigmoid_cross_entropy
 from opspecs.shape import calls
 from opspecs.spec import (
-    ALL,
     NUMBERS,
     TO_FLOAT,
     Call,
@@ -24,8 +22,6 @@ from opspecs.spec import (
     axis_of,
     relative,
 )
-
-__all__ = ["SPECS", "sigmoid_cross_entropy"]
 
 SIDE = st.sampled_from((1, 2, 3, 0, 7, 8, 9, 15, 16, 17, 31, 33))
 
@@ -231,15 +227,12 @@ def pool_errors(name: str, op: Any) -> tuple[Error, ...]:
     return (
         Error(lambda: op(ad.ones((4, 4)), 2), ValueError, rf"{name}: .*\(4, 4\)"),
         Error(
-            lambda: op(IMAGES, 5), ValueError, f"{name}: the window needs a height of at least 5"
+            lambda: op(IMAGES, 5), ValueError, rf"{name}: a window with a height of 5 does not fit .*\(1, 4, 4, 2\)"
         ),
         Error(lambda: op(IMAGES, 0), ValueError, "pool_size.*at least 1|integer of 1 or more"),
         Error(lambda: op(IMAGES, 2, 0), ValueError, "strides.*at least 1|integer of 1 or more"),
         Error(lambda: op(IMAGES, 2, 1, "full"), ValueError, "padding 'full' must be 'valid'"),
     )
-
-
-LABELS = {**TO_FLOAT}
 
 SPECS = (
     Spec(
@@ -286,7 +279,7 @@ SPECS = (
             Error(
                 lambda: _core.conv2d(IMAGES, ad.ones((5, 3, 2, 4))),
                 ValueError,
-                "conv2d: the window needs a height of at least 5 but the input's is 4",
+                r"conv2d: a window with a height of 5 does not fit an input of shape \(1, 4, 4, 2\)",
             ),
             Error(
                 lambda: _core.conv2d(IMAGES, ad.ones((1, 1, 2, 4)), groups=3),
@@ -479,9 +472,7 @@ SPECS = (
                 ValueError,
                 "dropout: rate=1.5 must be between 0 and 1",
             ),
-            Error(lambda: _core.dropout([1.0], 0.5, -1, 0), OverflowError, ""),
+            Error(lambda: _core.dropout([1.0], 0.5, -1, 0), OverflowError, "negative"),
         ),
     ),
 )
-
-assert set(LABELS) == set(ALL)

@@ -67,6 +67,7 @@ class Spec:
         second: Whether second derivatives exist.
         special: Whether NaN, infinities and zeros are compared with NumPy.
         zero_sign: Whether NumPy defines the sign of a zero result.
+        subnormals: Whether subnormal numbers count in float32; arithmetic takes them for zero.
         errors: Wrong calls.
     """
 
@@ -85,6 +86,7 @@ class Spec:
     second: bool = True
     special: bool = False
     zero_sign: bool = True
+    subnormals: bool = False
     errors: tuple[Error, ...] = ()
 
     def __repr__(self) -> str:

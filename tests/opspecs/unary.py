@@ -46,15 +46,15 @@ def hard_sigmoid(x):
 
 def selu(x):
     scale, alpha = 1.0507009873554805, 1.6732632423543772
-    return scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    return scale * np.where(x > 0, x, alpha * np.expm1(np.where(x > 0, 0, x)))
 
 
 def elu(x, alpha=1.0):
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    return np.where(x > 0, x, alpha * np.expm1(np.where(x > 0, 0, x)))
 
 
 def celu(x, alpha=1.0):
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha))
+    return np.where(x > 0, x, alpha * np.expm1(np.where(x > 0, 0, x) / alpha))
 
 
 def leaky_relu(x, negative_slope=0.2):
@@ -230,10 +230,10 @@ SPECS = (
         ),
         zero_sign=False,
     ),
-    row("isnan", np.isnan, dtypes=TO_BOOL, bound=None, gradients=()),
-    row("isinf", np.isinf, dtypes=TO_BOOL, bound=None, gradients=()),
-    row("isfinite", np.isfinite, dtypes=TO_BOOL, bound=None, gradients=()),
-    row("logical_not", np.logical_not, dtypes=TO_BOOL, bound=None, gradients=()),
+    row("isnan", np.isnan, dtypes=TO_BOOL, bound=None, gradients=(), subnormals=True),
+    row("isinf", np.isinf, dtypes=TO_BOOL, bound=None, gradients=(), subnormals=True),
+    row("isfinite", np.isfinite, dtypes=TO_BOOL, bound=None, gradients=(), subnormals=True),
+    row("logical_not", np.logical_not, dtypes=TO_BOOL, bound=None, gradients=(), subnormals=True),
     Spec(
         name="cast",
         op=ad.cast,

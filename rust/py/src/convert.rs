@@ -35,7 +35,8 @@ fn is_ndarray(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     object.is_instance(numpy_type(object.py(), "ndarray", &NDARRAY)?)
 }
 
-fn is_numpy_scalar(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// Whether it is one of NumPy's scalars, such as `np.float32(1)`.
+pub(crate) fn is_numpy_scalar(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     static GENERIC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     object.is_instance(numpy_type(object.py(), "generic", &GENERIC)?)
 }
@@ -147,7 +148,7 @@ pub(crate) fn tensor(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
 }
 
 /// The tensor of an array or nested list, its elements copied.
-fn array(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+pub(crate) fn array(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let py = object.py();
     let is_array = is_ndarray(object)?;
     let array = if is_array {

@@ -3,7 +3,6 @@
 use autodan_core::{DType, Tensor, ops};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyInt;
 
 use crate::convert::{self, Arg, DTypeArg, FLOAT32, Operand, ShapeArg};
 use crate::error::to_python;
@@ -38,7 +37,9 @@ fn tensor(data: &Bound<'_, PyAny>, dtype: Option<DTypeArg>, requires_grad: bool)
 
 /// The tensor of an object in a dtype: Python's scalars directly, without a detour through float32.
 fn read(data: &Bound<'_, PyAny>, dtype: Option<DTypeArg>) -> PyResult<Tensor> {
-    let Some(DTypeArg(dtype)) = dtype else { return convert::tensor(data) };
+    let Some(DTypeArg(dtype)) = dtype else {
+        return if convert::is_numpy_scalar(data)? { convert::array(data) } else { convert::tensor(data) };
+    };
     let x = match Operand::from_python(data)? {
         Operand::Float(value) => return Tensor::full(&[], value, dtype).map_err(to_python),
         Operand::Tensor(_) if dtype == DType::Float64 && !data.is_instance_of::<PyTensor>() => {
@@ -167,16 +168,17 @@ fn arange(
     step: Option<&Bound<'_, PyAny>>,
     dtype: Option<DTypeArg>,
 ) -> Output {
-    let given = [Some(start), stop, step];
-    let integers = given.iter().flatten().all(|value| value.is_instance_of::<PyInt>());
+    let whole = |value: &Bound<'_, PyAny>| value.extract::<i64>().ok();
     let number = |value: &Bound<'_, PyAny>| value.extract::<f64>();
-    let (first, last) = match stop {
-        Some(stop) => (number(start)?, number(stop)?),
-        None => (0.0, number(start)?),
-    };
-    let step = step.map_or(Ok(1.0), number)?;
-    let dtype = dtype.map_or(if integers { DType::Int64 } else { DType::Float32 }, |dtype| dtype.0);
-    run(py, 0, || ops::arange(first, last, step, dtype))
+    let (first, last) = stop.map_or((None, start), |stop| (Some(start), stop));
+    if let (Some(first), Some(last), Some(step)) =
+        (first.map_or(Some(0), whole), whole(last), step.map_or(Some(1), whole))
+    {
+        let dtype = dtype.map_or(DType::Int64, |dtype| dtype.0);
+        return run(py, 0, || ops::cast(&ops::arange_integers(first, last, step)?, dtype));
+    }
+    let (first, last, step) = (first.map_or(Ok(0.0), number)?, number(last)?, step.map_or(Ok(1.0), number)?);
+    run(py, 0, || ops::arange(first, last, step, dtype.map_or(DType::Float32, |dtype| dtype.0)))
 }
 
 /// `num` values at equal distances from `start` to `stop`, both included.

@@ -150,8 +150,7 @@ impl Key {
     /// Replaces the selected elements.
     pub(crate) fn assign(&self, x: &mut Tensor, value: &Tensor) -> Result<()> {
         if self.has_arrays() {
-            let count = x.len() as f64;
-            let places = ops::reshape(&ops::arange(0.0, count, 1.0, DType::Int64)?, x.shape())?;
+            let places = ops::reshape(&ops::arange_integers(0, x.len() as i64, 1)?, x.shape())?;
             return ops::write::write_at(x, &self.select(&places)?, value);
         }
         let (ranges, shape) = self.ranges(x.shape());
