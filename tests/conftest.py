@@ -16,7 +16,7 @@ from autodan import random as ad_random
 
 settings.register_profile(
     "quick",
-    max_examples=20,
+    max_examples=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     derandomize=bool(os.environ.get("CI")),

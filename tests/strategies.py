@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from opspecs import Spec
 
 import autodan as ad
 from autodan.testing import View, views
-from opspecs import Spec
 
 MARGIN = 1e-2
 
@@ -27,7 +27,10 @@ class Case:
     def arrays(self, dtype: str) -> list[np.ndarray]:
         """Return the operands as contiguous NumPy arrays."""
         pairs = zip(self.bases, self.views, strict=True)
-        return [np.ascontiguousarray(view(base.astype(dtype))).reshape(view(base).shape) for base, view in pairs]
+        return [
+            np.ascontiguousarray(view(base.astype(dtype))).reshape(view(base).shape)
+            for base, view in pairs
+        ]
 
     def tensors(self, dtype: str) -> list[ad.Tensor]:
         """Return the operands as views of tensors."""

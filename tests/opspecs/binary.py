@@ -15,12 +15,16 @@ def sigmoid_cross_entropy(x, t):
     return np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x)))
 
 
+# The bound of what is correctly rounded, or nearly.
+ROUNDED = relative(1)
+
+
 def row(
     name: str,
     reference: Any,
     *,
     domain: Any = ((-2.0, 2.0),),
-    bound: Any = relative(1),
+    bound: Any = ROUNDED,
     dtypes: Any = NUMBERS,
     gradients: tuple[int, ...] = (0, 1),
     **more: Any,
@@ -109,9 +113,7 @@ SPECS = (
         dtypes=TO_FLOAT,
     ),
     *(
-        row(
-            name, getattr(np, name), bound=None, dtypes=TO_BOOL, gradients=(), subnormals=True
-        )
+        row(name, getattr(np, name), bound=None, dtypes=TO_BOOL, gradients=(), subnormals=True)
         for name in COMPARISONS
     ),
     Spec(

@@ -107,6 +107,10 @@ def average_pool2d(x, pool_size, strides=None, padding="valid"):
     return total / sum(tap for _, _, tap in ones)
 
 
+def of_average_pool(expected, x, **kwargs):
+    return 12 * average_pool2d(np.abs(x), **kwargs)
+
+
 @st.composite
 def poolings(draw: st.DrawFn) -> Call:
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -227,12 +231,15 @@ def pool_errors(name: str, op: Any) -> tuple[Error, ...]:
     return (
         Error(lambda: op(ad.ones((4, 4)), 2), ValueError, rf"{name}: .*\(4, 4\)"),
         Error(
-            lambda: op(IMAGES, 5), ValueError, rf"{name}: a window with a height of 5 does not fit .*\(1, 4, 4, 2\)"
+            lambda: op(IMAGES, 5),
+            ValueError,
+            rf"{name}: a window with a height of 5 .*\(1, 4, 4, 2\)",
         ),
         Error(lambda: op(IMAGES, 0), ValueError, "pool_size.*at least 1|integer of 1 or more"),
         Error(lambda: op(IMAGES, 2, 0), ValueError, "strides.*at least 1|integer of 1 or more"),
         Error(lambda: op(IMAGES, 2, 1, "full"), ValueError, "padding 'full' must be 'valid'"),
     )
+
 
 SPECS = (
     Spec(
@@ -279,7 +286,7 @@ SPECS = (
             Error(
                 lambda: _core.conv2d(IMAGES, ad.ones((5, 3, 2, 4))),
                 ValueError,
-                r"conv2d: a window with a height of 5 does not fit an input of shape \(1, 4, 4, 2\)",
+                r"conv2d: a window with a height of 5 does not fit .*\(1, 4, 4, 2\)",
             ),
             Error(
                 lambda: _core.conv2d(IMAGES, ad.ones((1, 1, 2, 4)), groups=3),
@@ -344,14 +351,14 @@ SPECS = (
         )
         for name, op, reference, strategy, bound in (
             ("max_pool2d", _core.max_pool2d, max_pool2d, poolings(), None),
-            ("average_pool2d", _core.average_pool2d, average_pool2d, poolings(), relative(12)),
+            ("average_pool2d", _core.average_pool2d, average_pool2d, poolings(), of_average_pool),
             ("max_pool", ad.max_pool, max_pool2d, poolings().map(windows_of_ops), None),
             (
                 "average_pool",
                 ad.average_pool,
                 average_pool2d,
                 poolings().map(windows_of_ops),
-                relative(12),
+                of_average_pool,
             ),
         )
     ),
@@ -368,11 +375,13 @@ SPECS = (
             special=True,
             errors=(
                 Error(
-                    lambda op=getattr(_core, name): op(1.0),
+                    lambda name=name: getattr(_core, name)(1.0),
                     ValueError,
                     f"{name}: a scalar has no axis",
                 ),
-                Error(lambda op=getattr(_core, name): op([1.0], 1), IndexError, f"{name}: axis 1"),
+                Error(
+                    lambda name=name: getattr(_core, name)([1.0], 1), IndexError, f"{name}: axis 1"
+                ),
             ),
         )
         for name, reference, bound in (

@@ -254,7 +254,7 @@ SPECS = (
         Error(
             lambda: ad.concatenate([X, ad.ones((3, 3))], axis=1),
             ValueError,
-            r"concatenate: tensor 1 of shape \(3, 3\) does not continue the first, of shape \(2, 3\)",
+            r"concatenate: tensor 1 of shape \(3, 3\) does not continue .*\(2, 3\)",
         ),
         Error(lambda: ad.concatenate([X, X], axis=2), IndexError, "concatenate: axis 2"),
         op=lambda *xs, axis: ad.concatenate(xs, axis),

@@ -15,12 +15,12 @@ from opspecs.spec import (
     SAME,
     TO_BOOL,
     TO_FLOAT,
+    Call,
     Error,
     Spec,
     elementwise,
     fixed,
     relative,
-    Call,
 )
 
 erf = np.vectorize(math.erf, otypes=["float64"])
@@ -78,13 +78,17 @@ def of_operand(terms: float) -> Any:
     return lambda expected, x, **kwargs: terms * (np.abs(x) + np.abs(expected))
 
 
+# The bound of what is correctly rounded, or nearly.
+ROUNDED = relative(2)
+
+
 def row(
     name: str,
     reference: Any,
     domain: tuple[float, float] = (-2.0, 2.0),
     wide: tuple[float, float] | None = None,
     *,
-    bound: Any = relative(2),
+    bound: Any = ROUNDED,
     dtypes: Any = TO_FLOAT,
     gradients: tuple[int, ...] = (0,),
     options: tuple[dict[str, Any], ...] = ({},),

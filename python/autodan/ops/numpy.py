@@ -289,7 +289,11 @@ def isclose(
     >>> isclose([1.0, 2.0], [1.0, 3.0]).tolist()
     [True, False]
     """
-    x1, x2 = _core.asarray(x1), _core.asarray(x2)
+    # Differences of integers may wrap around.
+    x1, x2 = (
+        x if x.dtype.startswith("float") else _core.cast(x, "float64")
+        for x in (_core.asarray(x1), _core.asarray(x2))
+    )
     near = _core.less_equal(_core.abs(x1 - x2), atol + rtol * _core.abs(x2))
     close = _core.logical_or(_core.logical_and(near, _core.isfinite(x2)), _core.equal(x1, x2))
     if equal_nan:

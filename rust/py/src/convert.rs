@@ -84,7 +84,7 @@ impl Operand {
     }
 
     /// As a tensor next to something of `other` dtype.
-    fn meet(self, other: DType) -> PyResult<Tensor> {
+    pub(crate) fn meet(self, other: DType) -> PyResult<Tensor> {
         let scalar = match self {
             Operand::Tensor(tensor) => return Ok(tensor),
             Operand::Bool(value) => Tensor::full(&[], f64::from(u8::from(value)), DType::Bool),

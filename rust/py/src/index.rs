@@ -28,6 +28,8 @@ enum Entry {
 /// A parsed key: every axis of the tensor is named by one entry that is not [`Entry::NewAxis`].
 pub(crate) struct Key {
     entries: Vec<Entry>,
+    /// Whether an ellipsis stands between arrays, perhaps one that names no axes.
+    parted: bool,
 }
 
 impl Key {
@@ -54,11 +56,13 @@ impl Key {
         }
         let picks = parsed.iter().any(|item| matches!(item, Item::Array(_) | Item::Mask(_)));
         let mut entries = Vec::new();
+        let mut ellipsis = 0;
         let mut axis = 0;
         for (item, source) in parsed.into_iter().zip(items.iter().map(Some).chain([None])) {
             match item {
                 Item::Ellipsis => {
                     let rest = shape.len() - named;
+                    ellipsis = entries.len();
                     entries.extend(
                         shape[axis..axis + rest].iter().map(|&side| Entry::Range(AxisRange::full(side))),
                     );
@@ -111,7 +115,10 @@ impl Key {
                 }
             }
         }
-        Ok(Key { entries })
+        let (before, after) = entries.split_at(ellipsis);
+        let arrays = |entries: &[Entry]| entries.iter().any(|entry| matches!(entry, Entry::Array(_)));
+        let parted = arrays(before) && arrays(after);
+        Ok(Key { entries, parted })
     }
 
     /// The ranges of each axis, and the shape after dropping and adding axes (arrays keep theirs whole).
@@ -167,7 +174,8 @@ impl Key {
                 arrays.push(indices);
             }
         }
-        let first = if axes.windows(2).all(|pair| pair[1] == pair[0] + 1) { axes[0] } else { 0 };
+        let neighbours = !self.parted && axes.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        let first = if neighbours { axes[0] } else { 0 };
         // The picked axes become neighbours, then one.
         let order: Vec<usize> = {
             let mut rest: Vec<usize> = (0..view.ndim()).filter(|axis| !axes.contains(axis)).collect();

@@ -106,8 +106,9 @@ pub(crate) fn array_ufunc<'py>(
         && inputs.len() == 2
         && let Some(operator) = operator(&name)
     {
-        let [a, b] = [inputs.get_item(0)?, inputs.get_item(1)?].map(|input| convert::tensor(&input));
-        let (a, b) = (Bound::new(py, PyTensor::new(a?))?, Bound::new(py, PyTensor::new(b?))?);
+        // As a pair, so that a NumPy scalar takes the dtype of the tensor.
+        let (a, b) = convert::pair(&inputs.get_item(0)?, &inputs.get_item(1)?)?;
+        let (a, b) = (Bound::new(py, PyTensor::new(a))?, Bound::new(py, PyTensor::new(b))?);
         return PyModule::import(py, "operator")?.call_method1(operator, (a, b));
     }
     let function = ufunc.getattr(method)?;

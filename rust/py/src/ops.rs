@@ -254,7 +254,7 @@ fn gelu(py: Python<'_>, x: Arg, approximate: bool) -> Output {
 /// [0, 5, 10]
 #[pyfunction]
 #[pyo3(signature = (x, x_min=None, x_max=None))]
-fn clip(
+pub(crate) fn clip(
     py: Python<'_>,
     x: &Bound<'_, PyAny>,
     x_min: Option<&Bound<'_, PyAny>>,

@@ -374,7 +374,7 @@ impl PyTensor {
     fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = key.py();
         let current = self.tensor();
-        let value = Operand::from_python(value)?.into_tensor()?;
+        let value = Operand::from_python(value)?.meet(current.dtype())?;
         if autograd::is_recording()
             && (current.requires_grad() || value.requires_grad())
             && self.variable().is_none()

@@ -275,8 +275,12 @@ impl PyTensor {
     /// >>> ad.tensor([-3.0, 5.0]).clip(0.0, 1.0).tolist()
     /// [0.0, 1.0]
     #[pyo3(signature = (min=None, max=None))]
-    fn clip(&self, py: Python<'_>, min: Option<f64>, max: Option<f64>) -> PyResult<PyTensor> {
-        self.unary(py, |x| ops::clip(x, min.unwrap_or(f64::NEG_INFINITY), max.unwrap_or(f64::INFINITY)))
+    fn clip(
+        slf: &Bound<'_, Self>,
+        min: Option<&Bound<'_, PyAny>>,
+        max: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyTensor> {
+        crate::ops::clip(slf.py(), slf.as_any(), min, max)
     }
 
     /// The matrix product with `other`.
