@@ -41,7 +41,9 @@ def keys(draw, shape):
             key.append(slice(draw(bounds), draw(bounds), step))
         axis += 1
     if draw(st.booleans()):
-        key.insert(draw(st.integers(0, len(key))), Ellipsis)
+        # Masks fit the axes that they were drawn for, which an ellipsis ahead of them would shift.
+        fits = axis == len(shape) or not any(getattr(k, "dtype", None) == "bool" for k in key)
+        key.insert(draw(st.integers(0 if fits else len(key), len(key))), Ellipsis)
     return key[0] if len(key) == 1 and draw(st.booleans()) else tuple(key)
 
 
