@@ -276,3 +276,28 @@ def test_memory_info_counts_tensors():
     after = _core.memory_info()
     assert after["tensors"] <= before["tensors"]
     assert 0 < after["available"] <= after["total"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("AUTODAN_ISA", "avx9", "AUTODAN_ISA is 'avx9', which this machine does not have"),
+        ("AUTODAN_NUM_THREADS", "none", "AUTODAN_NUM_THREADS is 'none'; set it to a number"),
+        ("AUTODAN_NUM_THREADS", "0", "AUTODAN_NUM_THREADS is '0'"),
+    ],
+)
+def test_a_setting_that_cannot_be_met_is_refused(name, value, message):
+    program = [sys.executable, "-c", "import autodan"]
+    environment = {**os.environ, name: value}
+    result = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert f"ValueError: {message}" in result.stderr
+
+
+def test_settings_of_the_environment_are_kept():
+    program = "from autodan import _core; print(_core.isa(), _core.num_threads())"
+    environment = {**os.environ, "AUTODAN_ISA": "portable", "AUTODAN_NUM_THREADS": "3"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["portable", "3"]

@@ -28,6 +28,7 @@ use pyo3::prelude::*;
 /// In the examples, `ad` is the package and `_core` this module.
 #[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    machine::check_environment()?;
     module.add_class::<tensor::PyTensor>()?;
     module.add_class::<variable::PyVariable>()?;
     module.add("InternalError", module.py().get_type::<error::InternalError>())?;

@@ -15,6 +15,29 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     Ok(())
 }
 
+/// Refuses settings in the environment that would otherwise be passed over in silence.
+pub(crate) fn check_environment() -> PyResult<()> {
+    if let Ok(name) = std::env::var("AUTODAN_ISA") {
+        let known = Isa::from_name(name.trim()).is_some_and(Isa::is_available);
+        if !known {
+            return Err(PyValueError::new_err(format!(
+                "AUTODAN_ISA is '{name}', which this machine does not have; set it to one of {} or unset it",
+                available_isas().join(", ")
+            )));
+        }
+    }
+    if let Ok(number) = std::env::var("AUTODAN_NUM_THREADS") {
+        let valid = number.trim().parse().is_ok_and(|n| (1..=par::MAX_THREADS).contains(&n));
+        if !valid {
+            return Err(PyValueError::new_err(format!(
+                "AUTODAN_NUM_THREADS is '{number}'; set it to a number from 1 to {} or unset it",
+                par::MAX_THREADS
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The number of threads that kernels use.
 ///
 /// >>> _core.num_threads() >= 1
