@@ -25,9 +25,11 @@ mod control {
     #[inline(always)]
     pub(super) fn write(flags: u32) {
         // SAFETY: loads the control register from a local. `flags` came from `read` with at most the
-        // two bits of `FLUSH` changed, so rounding and exception masks stay at their defaults; the
-        // compiler never sees a float whose value depends on the two bits other than as a kernel's
-        // operand or result.
+        // two bits of `FLUSH` changed, so rounding and exception masks stay at their defaults. Rust
+        // documents that it assumes the default mode of these two bits as well, so this bends the
+        // language's rules: what rests on it is that the compiler does not reason about subnormal
+        // values. What it folds or moves across this line can differ in those alone, and they are
+        // what a float32 kernel does not promise. `Flush` puts the bits back on every way out.
         unsafe { asm!("ldmxcsr [{}]", in(reg) &flags, options(nostack, preserves_flags)) };
     }
 }
