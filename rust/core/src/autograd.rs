@@ -1,20 +1,21 @@
 //! The tape: which op made a tensor, and how gradients flow back through it.
 //!
 //! A `Node` holds an op, edges to the nodes of its inputs, and the values that its gradient
-//! needs. Edges point from outputs to inputs only, so there are no cycles; building, walking and
-//! dropping are iterative, so a chain may be as long as memory allows. Nodes are numbered as they are made,
-//! and a node's consumers are always younger than it: taking the youngest pending node first is a
-//! topological order.
+//! needs. Edges point from outputs to inputs only, and do not own the leaves, so there are no cycles;
+//! building, walking and dropping are iterative, so a chain may be as long as memory allows. Nodes are
+//! numbered as they are made, and a node's consumers are always younger than it: taking the youngest
+//! pending node first is a topological order.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use autodan_kernels::par;
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
-use crate::op::{Op, Spec};
+use crate::op::{Gradients, Op, Spec};
 use crate::ops;
 use crate::tensor::Tensor;
 
@@ -24,8 +25,9 @@ fn next_id() -> u64 {
     NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// `f` of what the mutex guards, in one piece: a fork of the process does not find it locked.
+fn with_lock<T, R>(mutex: &Mutex<T>, f: impl FnOnce(&mut T) -> R) -> R {
+    par::whole(|| f(&mut mutex.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// The end of a path of gradients: the cell in which a variable or a tensor that requires a gradient
@@ -44,12 +46,18 @@ impl Leaf {
 
     /// The gradient gathered so far.
     pub fn grad(&self) -> Option<Tensor> {
-        lock(&self.grad).clone()
+        with_lock(&self.grad, |grad| grad.clone())
     }
 
     /// Replaces the gradient.
     pub fn set_grad(&self, grad: Option<Tensor>) {
-        *lock(&self.grad) = grad;
+        self.replace_grad(grad);
+    }
+
+    /// As [`Leaf::set_grad`]; returns what was there. It is dropped without the lock: it may be memory of
+    /// somebody else, whose owner takes locks of its own to release it.
+    fn replace_grad(&self, grad: Option<Tensor>) -> Option<Tensor> {
+        with_lock(&self.grad, |current| std::mem::replace(current, grad))
     }
 }
 
@@ -61,12 +69,45 @@ pub(crate) enum Edge {
     Node(Arc<Node>, usize),
 }
 
+/// An [`Edge`] as the tape keeps it, without owning leaves. A leaf's gradient may itself be on the tape
+/// (`create_graph`): it would keep its leaf, and so itself, alive for ever. And what nobody else holds has
+/// a gradient that nobody can see.
+#[derive(Debug)]
+enum Link {
+    Leaf(Weak<Leaf>),
+    Node(Arc<Node>, usize),
+}
+
+impl Link {
+    fn new(edge: &Edge) -> Link {
+        match edge {
+            Edge::Leaf(leaf) => Link::Leaf(Arc::downgrade(leaf)),
+            Edge::Node(node, index) => Link::Node(node.clone(), *index),
+        }
+    }
+
+    /// The edge, unless its leaf is gone.
+    fn edge(&self) -> Option<Edge> {
+        match self {
+            Link::Leaf(leaf) => leaf.upgrade().map(Edge::Leaf),
+            Link::Node(node, index) => Some(Edge::Node(node.clone(), *index)),
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        match self {
+            Link::Leaf(leaf) => leaf.strong_count() > 0,
+            Link::Node(..) => true,
+        }
+    }
+}
+
 /// An op that was run, on the tape.
 #[derive(Debug)]
 pub(crate) struct Node {
     id: u64,
     op: Arc<dyn Op>,
-    edges: SmallVec<[Option<Edge>; 3]>,
+    links: SmallVec<[Option<Link>; 3]>,
     inputs: SmallVec<[Spec; 3]>,
     outputs: usize,
     saved: Mutex<Option<Saved>>,
@@ -84,12 +125,12 @@ impl Drop for Node {
     /// Drops the nodes that only this one kept, one after the other instead of each inside the
     /// previous one, which would overflow the stack on a long chain.
     fn drop(&mut self) {
-        let mut orphans: Vec<Edge> = self.edges.drain(..).flatten().collect();
-        while let Some(edge) = orphans.pop() {
-            if let Edge::Node(node, _) = edge
+        let mut orphans: Vec<Link> = self.links.drain(..).flatten().collect();
+        while let Some(link) = orphans.pop() {
+            if let Link::Node(node, _) = link
                 && let Some(mut node) = Arc::into_inner(node)
             {
-                orphans.extend(node.edges.drain(..).flatten());
+                orphans.extend(node.links.drain(..).flatten());
             }
         }
     }
@@ -137,7 +178,7 @@ pub fn record(op: Arc<dyn Op>, inputs: &[&Tensor], outputs: &mut [Tensor]) -> Re
     let node = Arc::new(Node {
         id: next_id(),
         op,
-        edges: inputs.iter().map(|input| input.edge().cloned()).collect(),
+        links: inputs.iter().map(|input| input.edge().map(Link::new)).collect(),
         inputs: inputs.iter().map(|input| Spec::new(input.dtype(), input.shape())).collect(),
         outputs: outputs.len(),
         saved: Mutex::new(Some(saved)),
@@ -178,7 +219,7 @@ impl Backward<'_> {
     pub fn input(&self, index: usize) -> Result<Tensor> {
         let value = self.saved.inputs.get(index).and_then(Option::as_ref);
         let value = value.ok_or_else(|| Error::internal("a gradient wants an input that was not saved"))?;
-        Ok(value.with_edge(self.node.edges[index].clone()))
+        Ok(value.with_edge(self.node.links[index].as_ref().and_then(Link::edge)))
     }
 
     /// Output `index`, with its place on the tape.
@@ -203,7 +244,7 @@ impl Backward<'_> {
 
     /// Whether anybody wants the gradient with respect to input `index`.
     pub fn needs(&self, index: usize) -> bool {
-        self.node.edges[index].is_some()
+        self.node.links[index].as_ref().is_some_and(Link::is_wanted)
     }
 
     /// `f()` when input `index` needs a gradient, else `None`.
@@ -243,9 +284,10 @@ pub fn backward(output: &Tensor, gradient: Option<&Tensor>, options: Options) ->
         };
         updates.push((leaf, total));
     }
-    for (leaf, total) in updates {
-        leaf.set_grad(Some(total));
-    }
+    // All of them or none.
+    let before: Vec<_> =
+        par::whole(|| updates.into_iter().map(|(leaf, total)| leaf.replace_grad(Some(total))).collect());
+    drop(before);
     Ok(())
 }
 
@@ -373,6 +415,7 @@ impl Walk {
     fn run(&mut self, options: Options) -> Result<()> {
         with_recording(options.create_graph, || {
             while let Some((id, (node, grads))) = self.pending.pop_last() {
+                par::checkpoint();
                 if !self.wanted.is_empty() {
                     for (index, grad) in grads.iter().enumerate() {
                         if let (Some(slot), Some(grad)) = (self.wanted.get_mut(&(id, index)), grad) {
@@ -395,73 +438,44 @@ impl Walk {
             ))
         };
         // Taken out, not borrowed: no lock is held while gradients run.
-        let saved = lock(&node.saved).take().ok_or_else(freed)?;
-        let result = node.op.vjp(&Backward { node, saved: &saved, grads });
-        if options.retain_graph || options.create_graph || result.is_err() {
-            *lock(&node.saved) = Some(saved);
+        let saved = with_lock(&node.saved, Option::take).ok_or_else(freed)?;
+        let mut borrowed = Borrowed { node, saved: Some(saved) };
+        let result = borrowed.run(grads)?;
+        if !(options.retain_graph || options.create_graph) {
+            borrowed.saved = None;
         }
-        for ((edge, spec), grad) in node.edges.iter().zip(&node.inputs).zip(result?) {
-            if let (Some(edge), Some(grad)) = (edge, grad) {
+        drop(borrowed);
+        for ((link, spec), grad) in node.links.iter().zip(&node.inputs).zip(result) {
+            if let (Some(edge), Some(grad)) = (link.as_ref().and_then(Link::edge), grad) {
                 let grad = ops::sum_to(&grad, &spec.shape)?;
-                self.send(edge, ops::cast(&grad, spec.dtype)?)?;
+                self.send(&edge, ops::cast(&grad, spec.dtype)?)?;
             }
         }
         Ok(())
+    }
+}
+
+/// A node's saved values while its gradient runs; what is still here at the end, or when an error or an
+/// interrupt ends the walk, goes back.
+struct Borrowed<'a> {
+    node: &'a Arc<Node>,
+    saved: Option<Saved>,
+}
+
+impl Borrowed<'_> {
+    fn run(&self, grads: &[Option<Tensor>]) -> Result<Gradients> {
+        let saved = self.saved.as_ref().ok_or_else(|| Error::internal("a node without saved values"))?;
+        self.node.op.vjp(&Backward { node: self.node, saved, grads })
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        if let Some(saved) = self.saved.take() {
+            with_lock(&self.node.saved, |place| *place = Some(saved));
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn scalar(x: f64) -> Tensor {
-        Tensor::scalar(x).and_then(|t| t.with_grad()).unwrap_or_else(|e| unreachable!("{e}"))
-    }
-
-    #[test]
-    fn a_million_ops_build_differentiate_and_drop_on_a_small_stack() {
-        let run = || -> Result<f64> {
-            let x = scalar(1.0);
-            let one = Tensor::scalar(1.0f64)?;
-            let mut y = x.clone();
-            for _ in 0..1_000_000 {
-                y = ops::multiply(&y, &one)?;
-            }
-            backward(&y, None, Options::default())?;
-            let dx = x.leaf().and_then(|leaf| leaf.grad()).map_or(Ok(0.0), |g| g.item());
-            drop(y);
-            dx
-        };
-        let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(run);
-        let result = thread.map(std::thread::JoinHandle::join);
-        assert!(matches!(result, Ok(Ok(Ok(1.0)))), "{result:?}");
-    }
-
-    #[test]
-    fn a_diamond_is_walked_once() -> Result<()> {
-        let x = scalar(1.0);
-        let mut y = x.clone();
-        for _ in 0..64 {
-            y = ops::add(&y, &y)?;
-        }
-        let dx = grad(&[y], &[x], None, Options::default())?;
-        assert_eq!(dx[0].as_ref().map(Tensor::item).transpose()?, Some(2f64.powi(64)));
-        Ok(())
-    }
-
-    #[test]
-    fn second_derivatives_and_freed_graphs() -> Result<()> {
-        let x = scalar(2.0);
-        let y = ops::multiply(&ops::multiply(&x, &x)?, &x)?;
-        let keep = Options { create_graph: true, ..Options::default() };
-        let dx = grad(std::slice::from_ref(&y), std::slice::from_ref(&x), None, keep)?[0].clone();
-        let dx = dx.ok_or_else(|| Error::internal("no gradient"))?;
-        assert_eq!(dx.item()?, 12.0);
-        let ddx = grad(&[dx], std::slice::from_ref(&x), None, Options::default())?;
-        assert_eq!(ddx[0].as_ref().map(Tensor::item).transpose()?, Some(12.0));
-        let z = ops::multiply(&x, &x)?;
-        backward(&z, None, Options::default())?;
-        assert!(matches!(backward(&z, None, Options::default()), Err(Error::Gradient(_))));
-        Ok(())
-    }
-}
+mod tests;

@@ -68,6 +68,22 @@ pub fn normalize_axis(op: &'static str, axis: isize, ndim: usize) -> Result<usiz
     }
 }
 
+/// The axes counted from the first, in the order in which they are named.
+///
+/// # Errors
+/// [`Error::Index`] for an axis that does not exist, [`Error::Value`] for one that is named twice.
+pub fn distinct_axes(op: &'static str, axes: &[isize], ndim: usize) -> Result<Shape> {
+    let mut out = Shape::new();
+    for &axis in axes {
+        let index = normalize_axis(op, axis, ndim)?;
+        if out.contains(&index) {
+            return Err(Error::value(op, format!("axis {axis} is named twice in {axes:?}")));
+        }
+        out.push(index);
+    }
+    Ok(out)
+}
+
 impl Layout {
     /// The row-major layout of a shape whose length was checked.
     pub fn contiguous(shape: Shape) -> Layout {
@@ -158,7 +174,10 @@ impl Layout {
                 offset += range.start as isize * self.strides[axis];
             }
             layout.shape[axis] = range.len;
-            layout.strides[axis] *= range.step;
+            // Only between elements is there a step, which may be larger than any memory.
+            if range.len > 1 {
+                layout.strides[axis] *= range.step;
+            }
         }
         // An empty selection has no first element: any valid offset will do.
         layout.offset = if layout.is_empty() { self.offset } else { offset as usize };

@@ -26,6 +26,7 @@ pub mod layout;
 pub mod op;
 pub mod ops;
 pub mod optim;
+pub mod safetensors;
 pub mod storage;
 mod tensor;
 mod variable;

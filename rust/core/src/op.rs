@@ -146,6 +146,7 @@ pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
 /// # Errors
 /// The op's.
 pub fn apply_all(op: impl Op, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 1]>> {
+    autodan_kernels::reserve::check()?;
     let specs: SmallVec<[SpecRef<'_>; 3]> = inputs.iter().map(|input| input.spec()).collect();
     let inferred = op.infer(&specs)?;
     let mut outputs: SmallVec<[Tensor; 1]> = SmallVec::new();

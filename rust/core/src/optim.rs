@@ -3,10 +3,11 @@
 use std::sync::MutexGuard;
 
 use autodan_kernels::optim::{self as kernels, AdamHyper};
+use autodan_kernels::par;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result, show_shape};
-use crate::ops::cast;
+use crate::ops::{cast, contiguous};
 use crate::storage::{Contiguous, Stored};
 use crate::tensor::Tensor;
 use crate::variable::Variable;
@@ -128,6 +129,16 @@ fn update(
     formula: &impl Formula,
 ) -> Result<()> {
     check(op, cells, gradients)?;
+    par::whole(|| update_checked(op, cells, gradients, formula))
+}
+
+/// The update itself, in one piece: variables and slots belong together.
+fn update_checked(
+    op: &'static str,
+    cells: &[&[Variable]],
+    gradients: &[Tensor],
+    formula: &impl Formula,
+) -> Result<()> {
     // One order for all threads, so that two updates cannot wait for each other.
     let all: Vec<&Variable> = cells.iter().copied().flatten().collect();
     let mut order: Vec<usize> = (0..all.len()).collect();
@@ -140,6 +151,13 @@ fn update(
         guards[i] = Some(all[i].lock());
     }
     let mut values: Vec<MutexGuard<'_, Tensor>> = guards.into_iter().flatten().collect();
+    // Whatever must be copied, in every dtype, is copied before anything is written.
+    for value in &mut values {
+        crate::with_float!(op, value.dtype(), T => {
+            value.make_mut::<T>()?;
+        });
+    }
+    let gradients = gradients.iter().map(contiguous).collect::<Result<Vec<_>>>()?;
     for dtype in [DType::Float32, DType::Float64] {
         crate::with_float!(op, dtype, T => {
             let gradients: Vec<Contiguous<'_, T>> = gradients
@@ -151,7 +169,6 @@ fn update(
             if gradients.is_empty() {
                 continue;
             }
-            // Whatever must be copied is copied before anything is written.
             let mut elements = Vec::with_capacity(values.len());
             for value in values.iter_mut().filter(|value| value.dtype() == dtype) {
                 elements.push(value.make_mut::<T>()?);

@@ -27,15 +27,18 @@ struct Cell {
 
 impl Variable {
     /// A cell that holds the value of `initial`, apart from its place on the tape.
-    pub fn new(initial: &Tensor, trainable: bool) -> Variable {
-        Variable(Arc::new(Cell {
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when borrowed memory, which must be copied, is too large.
+    pub fn new(initial: &Tensor, trainable: bool) -> Result<Variable> {
+        Ok(Variable(Arc::new(Cell {
             shape: Shape::from_slice(initial.shape()),
             dtype: initial.dtype(),
             trainable: AtomicBool::new(trainable),
             leaf: Leaf::new(),
-            value: Mutex::new(initial.detach()),
+            value: Mutex::new(ops::keep(initial)?),
             generation: AtomicU64::new(0),
-        }))
+        })))
     }
 
     /// The shape, which never changes.

@@ -2,7 +2,8 @@
 
 use crate::element::{Element, Number};
 use crate::out::Out;
-use crate::par::{self, GRAIN};
+use crate::par::{self, GRAIN, Pace};
+use crate::subnormal;
 use crate::view::{View, ViewMut};
 use crate::walk::{Axes, locate};
 
@@ -122,12 +123,14 @@ impl<T: Element, F: Fn(&mut T, T) + Sync + Copy> Transfer<'_, T, F> {
         let group = (GRAIN / (TILE * inner)).max(1);
         let total = outer * bands;
         par::for_each(total.div_ceil(group), |task| {
+            let mut pace = Pace::default();
             for band in task * group..((task + 1) * group).min(total) {
                 let (o, top) = (band / bands, band % bands * TILE);
                 let x = locate(x_offset, &shape[..last - 1], xs, o).0;
                 let y = locate(y_offset, &shape[..last - 1], ys, o).0;
                 for left in (0..inner).step_by(TILE) {
                     let n = TILE.min(inner - left);
+                    pace.step(TILE * TILE);
                     for i in top..(top + TILE).min(side) {
                         let x = x + i as isize * xs[last - 1] + left as isize * xs[last];
                         let y = y + i as isize * ys[last - 1] + left as isize * ys[last];
@@ -186,10 +189,14 @@ pub fn take<T: Element>(x: &[T], outer: usize, n: usize, inner: usize, indices: 
     }
     let group = (GRAIN / inner).max(1);
     par::for_each_chunk(y, group * inner, |start, y| {
+        let mut pace = Pace::default();
         for (row, y) in (start / inner..).zip(y.chunks_exact_mut(inner)) {
             let index = index(indices[row % indices.len()], n);
             let from = (row / indices.len() * n + index) * inner;
-            y.copy_from_slice(&x[from..from + inner]);
+            for (y, x) in y.chunks_mut(GRAIN).zip(x[from..from + inner].chunks(GRAIN)) {
+                pace.step(x.len());
+                y.copy_from_slice(x);
+            }
         }
     });
 }
@@ -214,12 +221,16 @@ pub fn take_backward<T: Number>(
     }
     let step = indices.len() * inner;
     let add = |o: usize, columns: std::ops::Range<usize>, dx: &Out<T>| {
+        let _flush = subnormal::arithmetic::<T>();
+        let mut pace = Pace::default();
         for row in 0..n {
+            pace.step(columns.len());
             let at = (o * n + row) * inner;
             // SAFETY: tasks differ in `o` or in `columns`.
             unsafe { dx.slice(at + columns.start..at + columns.end) }.fill(T::ZERO);
         }
         for (k, &i) in indices.iter().enumerate() {
+            pace.step(columns.len());
             let at = (o * n + index(i, n)) * inner;
             // SAFETY: as above.
             let dx = unsafe { dx.slice(at + columns.start..at + columns.end) };

@@ -152,11 +152,38 @@ unsafe fn run_avx2<T: Float, V: Vector<Scalar = T>, K: Kernel<T>>(kernel: K) -> 
     kernel.run::<V>()
 }
 
-/// Runs `f` once for each instruction set of this machine. Forcing is global, so tests take turns.
+/// Whoever forces an instruction set, or relies on one, in a test: both are global, so tests take turns. A
+/// thread that has its turn may ask again.
+#[cfg(test)]
+pub(crate) struct Turn(Option<std::sync::MutexGuard<'static, ()>>);
+
+#[cfg(test)]
+thread_local! {
+    static HELD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+#[cfg(test)]
+impl Turn {
+    pub(crate) fn wait() -> Turn {
+        static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let first = !HELD.replace(true);
+        Turn(first.then(|| TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)))
+    }
+}
+
+#[cfg(test)]
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            HELD.set(false);
+        }
+    }
+}
+
+/// Runs `f` once for each instruction set of this machine.
 #[cfg(test)]
 pub(crate) fn on_every_isa(mut f: impl FnMut(Isa)) {
-    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = Turn::wait();
     let before = active();
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
         assert!(force(isa));

@@ -3,9 +3,9 @@
 use crate::buffer::{AllocError, Buffer};
 use crate::element::Float;
 use crate::isa::Kernel;
-use crate::par::{self, GRAIN};
+use crate::par::{self, GRAIN, Pace};
 use crate::reduce::sum;
-use crate::rows::{RowKernel, for_each_row, load, store};
+use crate::rows::{RowKernel, for_each_row, load, starts, store};
 use crate::simd::Vector;
 use crate::view::View;
 
@@ -165,7 +165,7 @@ impl<T: Float> RowKernel<T, T> for Normalise<'_, T> {
     #[inline(always)]
     fn row<V: Vector<Scalar = T>>(self, row: usize, y: &mut [T]) {
         let x = &self.x[row * self.mean.len()..][..y.len()];
-        for c in (0..y.len()).step_by(V::LEN) {
+        for c in starts::<V>(y.len()) {
             let deviation = load(x, c, V::zero()).sub(load(self.mean, c, V::zero()));
             let beta = if self.beta.is_empty() { V::zero() } else { load(self.beta, c, V::zero()) };
             store(y, c, deviation.mul_add(load(self.scale, c, V::zero()), beta));
@@ -188,7 +188,7 @@ impl<T: Float> RowKernel<T, T> for NormaliseBackward<'_, T> {
     fn row<V: Vector<Scalar = T>>(self, row: usize, dx: &mut [T]) {
         let at = row * self.mean.len();
         let (x, dy) = (&self.x[at..][..dx.len()], &self.dy[at..][..dx.len()]);
-        for c in (0..dx.len()).step_by(V::LEN) {
+        for c in starts::<V>(dx.len()) {
             let deviation = load(x, c, V::zero()).sub(load(self.mean, c, V::zero()));
             let gradient = load(dy, c, V::zero())
                 .sub(load(self.shift, c, V::zero()))
@@ -274,12 +274,14 @@ impl<T: Float, F: Terms<T>> Kernel<T> for ColumnSums<'_, T, F> {
     #[inline(always)]
     fn run<V: Vector<Scalar = T>>(self) {
         let (width, end) = (self.y.len(), self.range.end);
+        let mut pace = Pace::default();
         for c in (0..width).step_by(V::LEN) {
             let mut total = V::zero();
             let mut at = self.range.start;
             while at < end {
                 let mut sum = V::zero();
                 let stop = (at + RUN * width).min(end);
+                pace.step(RUN * V::LEN);
                 while at + c < stop {
                     sum = sum.add(self.f.term::<V>(at..(at + width).min(end), c));
                     at += width;

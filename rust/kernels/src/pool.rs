@@ -11,7 +11,7 @@ use std::ops::Range;
 use crate::element::Float;
 use crate::isa::Kernel;
 use crate::out::Out;
-use crate::par;
+use crate::par::{self, Pace};
 use crate::simd::Vector;
 
 /// The sizes of a pooling: input `[batch, in_height, in_width, channels]`, output `[batch,
@@ -106,7 +106,7 @@ impl Pool2d {
     fn span(&self, dim: usize, output: usize) -> Range<usize> {
         let side = [self.in_height, self.in_width][dim];
         let (start, padding) = (output * self.strides[dim], self.padding[dim][0]);
-        let end = (start + self.window[dim]).saturating_sub(padding).min(side);
+        let end = start.saturating_add(self.window[dim]).saturating_sub(padding).min(side);
         start.saturating_sub(padding).min(end)..end
     }
 
@@ -117,7 +117,7 @@ impl Pool2d {
             return;
         }
         // Whole output rows; the work of a row is its windows.
-        let work = row.saturating_mul(self.window[0] * self.window[1]);
+        let work = row.saturating_mul(self.window[0]).saturating_mul(self.window[1]);
         par::for_each_chunk(y, row * (1 + 2 * par::GRAIN / work.max(1)), |start, y| {
             for (i, y) in y.chunks_exact_mut(row).enumerate() {
                 T::dispatch(Forward { pool: self, mode, x, line: start / row + i, y });
@@ -153,7 +153,8 @@ impl Pool2d {
             par::for_each(self.batch, |b| task(b, 0..self.out_height));
         } else {
             let row = self.out_width * self.channels;
-            let rows = 1 + par::GRAIN / row.saturating_mul(self.window[0] * self.window[1]).max(1);
+            let work = row.saturating_mul(self.window[0]).saturating_mul(self.window[1]);
+            let rows = 1 + par::GRAIN / work.max(1);
             let parts = self.out_height.div_ceil(rows);
             par::for_each(self.batch * parts, |i| {
                 let start = i % parts * rows;
@@ -185,16 +186,16 @@ impl<T: Float> Kernel<T> for Forward<'_, T> {
     fn run<V: Vector<Scalar = T>>(self) {
         let Forward { pool, mode, x, line, y } = self;
         let (image, rows) = (line / pool.out_height, pool.span(0, line % pool.out_height));
+        let mut pace = Pace::default();
         for (q, y) in y.chunks_exact_mut(pool.channels).enumerate() {
             let window = Window::new(pool, x, image, &rows, pool.span(1, q));
+            pace.step(window.len() * pool.channels);
             for channel in (0..pool.channels).step_by(V::LEN) {
                 let lanes = V::LEN.min(pool.channels - channel);
                 let value = match mode {
-                    Mode::Max => {
-                        window.fold::<V>(channel, lanes, V::splat(T::LOWEST), |_, a, x| a.maximum(x))
-                    }
+                    Mode::Max => window.fold::<V>(channel, lanes, V::splat(T::LOWEST), |a, x| a.maximum(x)),
                     Mode::Average => {
-                        let sum = window.fold::<V>(channel, lanes, V::zero(), |_, a, x| a.add(x));
+                        let sum = window.fold::<V>(channel, lanes, V::zero(), |a, x| a.add(x));
                         sum.mul(V::constant(1.0 / window.len().max(1) as f64))
                     }
                 };
@@ -227,9 +228,10 @@ impl<T: Float> Kernel<T> for Backward<'_, T> {
         let channels = pool.channels;
         let (image, rows) = (line / pool.out_height, pool.span(0, line % pool.out_height));
         let dy = &dy[line * pool.out_width * channels..];
+        let mut pace = Pace::default();
         for (q, dy) in dy.chunks_exact(channels).enumerate().take(pool.out_width) {
             let cols = pool.span(1, q);
-            // Where the maximum is, by number in the window: exact in a float below 2^24.
+            pace.step(rows.len() * cols.len() * channels);
             let window = match mode {
                 Mode::Max => Some(Window::new(pool, x, image, &rows, cols.clone())),
                 Mode::Average => None,
@@ -238,18 +240,25 @@ impl<T: Float> Kernel<T> for Backward<'_, T> {
             for channel in (0..channels).step_by(V::LEN) {
                 let lanes = V::LEN.min(channels - channel);
                 let dy = load::<V>(&dy[channel..channel + lanes]);
-                let best = window.as_ref().map(|window| window.argmax::<V>(channel, lanes));
-                let mut number = V::zero();
+                let best = window.as_ref().map(|window| window.maximum::<V>(channel, lanes));
+                // Where the gradient has not found its element: the first one like the maximum.
+                let mut open = V::zero().eq(V::zero());
                 for y in rows.clone() {
                     for x in cols.clone() {
                         let at = ((y - first) * pool.in_width + x) * channels + channel;
                         let dx = &mut dx[at..at + lanes];
-                        let gradient = match best {
-                            Some(best) => V::select(best.eq(number), dy, V::zero()),
-                            None => dy.mul(share),
+                        let gradient = match (&window, best) {
+                            (Some(window), Some(best)) => {
+                                let value = window.at::<V>(y - rows.start, x - cols.start, channel, lanes);
+                                // A NaN in the window is its maximum.
+                                let like = V::mask_or(value.eq(best), value.is_nan());
+                                let found = V::mask_and(open, like);
+                                open = V::mask_and(open, V::mask_not(like));
+                                V::select(found, dy, V::zero())
+                            }
+                            _ => dy.mul(share),
                         };
                         store(if overlap { load::<V>(dx).add(gradient) } else { gradient }, dx);
-                        number = number.add(V::one());
                     }
                 }
             }
@@ -285,42 +294,35 @@ impl<'a, T: Float> Window<'a, T> {
         self.rows * self.cols
     }
 
-    /// `f(number, state, element)` over the window in row-major order, for `lanes` channels.
+    /// One element of `lanes` channels.
+    #[inline(always)]
+    fn at<V: Vector<Scalar = T>>(&self, row: usize, col: usize, channel: usize, lanes: usize) -> V {
+        let at = row * self.row + col * self.pixel + channel;
+        load::<V>(&self.x[at..at + lanes])
+    }
+
+    /// `f(state, element)` over the window in row-major order, for `lanes` channels.
     #[inline(always)]
     fn fold<V: Vector<Scalar = T>>(
         &self,
         channel: usize,
         lanes: usize,
         start: V,
-        f: impl Fn(V, V, V) -> V,
+        f: impl Fn(V, V) -> V,
     ) -> V {
-        let (mut state, mut number) = (start, V::zero());
+        let mut state = start;
         for y in 0..self.rows {
             for x in 0..self.cols {
-                let at = y * self.row + x * self.pixel + channel;
-                state = f(number, state, load::<V>(&self.x[at..at + lanes]));
-                number = number.add(V::one());
+                state = f(state, self.at::<V>(y, x, channel, lanes));
             }
         }
         state
     }
 
-    /// The number of the maximum, for `lanes` channels.
+    /// The maximum, NaN if there is one; minus infinity of nothing.
     #[inline(always)]
-    fn argmax<V: Vector<Scalar = T>>(&self, channel: usize, lanes: usize) -> V {
-        let (mut best, mut at, mut number) = (V::splat(T::LOWEST), V::zero(), V::zero());
-        for y in 0..self.rows {
-            for x in 0..self.cols {
-                let start = y * self.row + x * self.pixel + channel;
-                let value = load::<V>(&self.x[start..start + lanes]);
-                // Larger, or NaN; and nothing beats the first NaN.
-                let better = V::mask_and(V::mask_not(value.le(best)), V::mask_not(best.is_nan()));
-                best = V::select(better, value, best);
-                at = V::select(better, number, at);
-                number = number.add(V::one());
-            }
-        }
-        at
+    fn maximum<V: Vector<Scalar = T>>(&self, channel: usize, lanes: usize) -> V {
+        self.fold::<V>(channel, lanes, V::splat(T::LOWEST), |a, x| a.maximum(x))
     }
 }
 

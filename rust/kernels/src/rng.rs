@@ -9,7 +9,7 @@ use std::f64::consts::TAU;
 
 use crate::element::{Element, Float};
 use crate::isa::Kernel;
-use crate::par::{self, GRAIN};
+use crate::par::{self, GRAIN, Pace};
 use crate::simd::Vector;
 
 /// Blocks that are encrypted side by side, one to a lane.
@@ -250,7 +250,10 @@ pub fn integers(seed: u64, counter: u64, low: i64, high: i64, y: &mut [i64]) {
 
 /// A random order of `0..y.len()` (Fisher and Yates).
 pub fn permutation(seed: u64, counter: u64, y: &mut [i64]) {
+    let mut pace = Pace::default();
     for start in (0..y.len()).step_by(2 * LANES) {
+        // Each step goes to another place of memory.
+        pace.step(64 * LANES);
         let words = words(seed, counter, (start / (2 * LANES)) as u64);
         for i in start..(start + 2 * LANES).min(y.len()) {
             let j = scale_to(long(&words, i - start), i as u64 + 1) as usize;

@@ -2,7 +2,7 @@
 
 use crate::element::{Element, Float};
 use crate::isa::Kernel;
-use crate::par;
+use crate::par::{self, Pace};
 use crate::simd::Vector;
 
 /// Computes one row of the output; `row` is `#[inline(always)]`.
@@ -39,6 +39,13 @@ impl<T: Float, Y: Element, F: RowKernel<T, Y>> Kernel<T> for Rows<'_, Y, F> {
             self.f.row::<V>(row, y);
         }
     }
+}
+
+/// The starts of the vectors that cover `0..len`, with checkpoints: a row may be of any length.
+#[inline(always)]
+pub(crate) fn starts<V: Vector>(len: usize) -> impl Iterator<Item = usize> {
+    let mut pace = Pace::default();
+    (0..len).step_by(V::LEN).inspect(move |_| pace.step(V::LEN))
 }
 
 /// The elements of `x` from `i` on, and `pad` in the lanes beyond its end.

@@ -2,7 +2,8 @@
 
 use crate::element::Number;
 use crate::out::Out;
-use crate::par::{self, GRAIN};
+use crate::par::{self, GRAIN, Pace};
+use crate::subnormal;
 
 /// `y[o, k, i] = x[o, 0, i] + ... + x[o, k, i]`, or from the end backwards; `x` and `y` are outer x
 /// `n` x inner in row-major order. Each sum is a chain in the order of the axis.
@@ -32,14 +33,24 @@ pub fn cumsum<T: Number>(x: &[T], n: usize, inner: usize, reverse: bool, y: &mut
         let range = task * blocks * block..((task + 1) * blocks).min(outer) * block;
         // SAFETY: tasks write disjoint ranges, each once.
         let y = unsafe { out.slice(range.clone()) };
+        let _flush = subnormal::arithmetic::<T>();
+        let mut pace = Pace::default();
         for (x, y) in x[range].chunks_exact(block).zip(y.chunks_exact_mut(block)) {
             let row = |k: usize| if reverse { n - 1 - k } else { k } * inner;
-            y[row(0)..row(0) + inner].copy_from_slice(&x[row(0)..row(0) + inner]);
-            for k in 1..n {
-                for i in 0..inner {
-                    y[row(k) + i] = y[row(k - 1) + i].add(x[row(k) + i]);
+            for left in (0..inner).step_by(GRAIN) {
+                let columns = left..(left + GRAIN).min(inner);
+                pace.step(columns.len());
+                y[row(0)..][columns.clone()].copy_from_slice(&x[row(0)..][columns.clone()]);
+                for k in 1..n {
+                    pace.step(columns.len());
+                    for i in columns.clone() {
+                        y[row(k) + i] = y[row(k - 1) + i].add(x[row(k) + i]);
+                    }
                 }
             }
         }
     });
 }
+
+#[cfg(test)]
+mod tests;

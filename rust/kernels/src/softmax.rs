@@ -4,7 +4,7 @@
 //! overflows; a logit of minus infinity has probability 0; NaN makes its row NaN.
 
 use crate::element::Float;
-use crate::rows::{RowKernel, for_each_row, load, store};
+use crate::rows::{RowKernel, for_each_row, load, starts, store};
 use crate::simd::Vector;
 use crate::vecmath::{exp, log};
 
@@ -15,7 +15,7 @@ fn maximum<V: Vector>(x: &[V::Scalar]) -> V {
     // NaN is looked for beside the maximum: within it, it would lengthen the chain of dependent
     // instructions from one to three. `max` returns its second operand where either is NaN.
     let (mut largest, mut nan) = (lowest, lowest.is_nan());
-    for i in (0..x.len()).step_by(V::LEN) {
+    for i in starts::<V>(x.len()) {
         let x = load(x, i, lowest);
         nan = V::mask_or(nan, x.is_nan());
         largest = x.max(largest);
@@ -27,7 +27,7 @@ fn maximum<V: Vector>(x: &[V::Scalar]) -> V {
 #[inline(always)]
 fn sum_exp<V: Vector>(x: &[V::Scalar], shift: V) -> V {
     let mut sum = V::zero();
-    for i in (0..x.len()).step_by(V::LEN) {
+    for i in starts::<V>(x.len()) {
         sum = sum.add(exp(load(x, i, V::constant(f64::NEG_INFINITY)).sub(shift)));
     }
     V::splat(sum.reduce_add())
@@ -37,7 +37,7 @@ fn sum_exp<V: Vector>(x: &[V::Scalar], shift: V) -> V {
 #[inline(always)]
 fn keep_exp<V: Vector>(x: &[V::Scalar], shift: V, y: &mut [V::Scalar]) -> V {
     let mut sum = V::zero();
-    for i in (0..x.len()).step_by(V::LEN) {
+    for i in starts::<V>(x.len()) {
         let term = exp(load(x, i, V::constant(f64::NEG_INFINITY)).sub(shift));
         store(y, i, term);
         sum = sum.add(term);
@@ -48,7 +48,7 @@ fn keep_exp<V: Vector>(x: &[V::Scalar], shift: V, y: &mut [V::Scalar]) -> V {
 #[inline(always)]
 fn sum<V: Vector>(x: &[V::Scalar]) -> V {
     let mut sum = V::zero();
-    for i in (0..x.len()).step_by(V::LEN) {
+    for i in starts::<V>(x.len()) {
         sum = sum.add(load(x, i, V::zero()));
     }
     V::splat(sum.reduce_add())
@@ -91,7 +91,7 @@ row_kernels! {
     Softmax |of, row, y| {
         let x = row_of(of.a, row, of.cols);
         let scale = V::one().div(keep_exp(x, maximum::<V>(x), y));
-        for i in (0..y.len()).step_by(V::LEN) {
+        for i in starts::<V>(y.len()) {
             store(y, i, load(y, i, V::zero()).mul(scale));
         }
     }
@@ -99,11 +99,11 @@ row_kernels! {
     SoftmaxBackward |of, row, dx| {
         let (y, dy) = (row_of(of.a, row, of.cols), row_of(of.b, row, of.cols));
         let mut dot = V::zero();
-        for i in (0..y.len()).step_by(V::LEN) {
+        for i in starts::<V>(y.len()) {
             dot = load(y, i, V::zero()).mul_add(load(dy, i, V::zero()), dot);
         }
         let dot = V::splat(dot.reduce_add());
-        for i in (0..y.len()).step_by(V::LEN) {
+        for i in starts::<V>(y.len()) {
             store(dx, i, load(dy, i, V::zero()).sub(dot).mul(load(y, i, V::zero())));
         }
     }
@@ -112,7 +112,7 @@ row_kernels! {
         let x = row_of(of.a, row, of.cols);
         let shift = maximum::<V>(x);
         let log_sum = log(sum_exp(x, shift));
-        for i in (0..y.len()).step_by(V::LEN) {
+        for i in starts::<V>(y.len()) {
             store(y, i, load(x, i, V::zero()).sub(shift).sub(log_sum));
         }
     }
@@ -120,7 +120,7 @@ row_kernels! {
     LogSoftmaxBackward |of, row, dx| {
         let (y, dy) = (row_of(of.a, row, of.cols), row_of(of.b, row, of.cols));
         let total = sum::<V>(dy);
-        for i in (0..y.len()).step_by(V::LEN) {
+        for i in starts::<V>(y.len()) {
             store(dx, i, load(dy, i, V::zero()).sub(exp(load(y, i, V::zero())).mul(total)));
         }
     }
@@ -130,7 +130,7 @@ row_kernels! {
         let shift = maximum::<V>(x);
         let log_sum = log(sum_exp(x, shift));
         let mut sum = V::zero();
-        for i in (0..x.len()).step_by(V::LEN) {
+        for i in starts::<V>(x.len()) {
             let t = load(t, i, V::zero());
             let term = log_sum.sub(load(x, i, V::zero()).sub(shift)).mul(t);
             // An impossible class (a logit of minus infinity) that is not expected costs nothing.
@@ -143,7 +143,7 @@ row_kernels! {
         let (x, t) = (row_of(of.a, row, of.cols), row_of(of.b, row, of.cols));
         let scale = sum::<V>(t).div(keep_exp(x, maximum::<V>(x), dx));
         let dloss = V::splat(of.column[row]);
-        for i in (0..x.len()).step_by(V::LEN) {
+        for i in starts::<V>(x.len()) {
             let gradient = load(dx, i, V::zero()).mul(scale).sub(load(t, i, V::zero()));
             store(dx, i, gradient.mul(dloss));
         }
@@ -184,7 +184,7 @@ impl<T: Float> RowKernel<T, T> for SparseCrossEntropyBackward<'_, T> {
         let scale = V::one().div(keep_exp(x, maximum::<V>(x), dx));
         let label = class(self.labels[row], self.cols);
         let expected = V::splat(dx[label]).mul(scale).sub(V::one()).mul(dloss);
-        for i in (0..x.len()).step_by(V::LEN) {
+        for i in starts::<V>(x.len()) {
             store(dx, i, load(dx, i, V::zero()).mul(scale).mul(dloss));
         }
         dx[label] = expected.reduce_maximum();

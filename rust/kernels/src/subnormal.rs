@@ -5,7 +5,12 @@
 //! a training step becomes fifty times slower. So [`crate::isa`] runs every float32 kernel with the
 //! processor's flush-to-zero and denormals-are-zero flags set, on every thread, which makes it part
 //! of the kernels' definition: the same bits at any thread count. The flags are put back when the kernel
-//! returns (or panics): no caller ever sees them changed. float64 kernels keep subnormals.
+//! returns (or panics): no caller ever sees them changed. float64 kernels keep subnormals, and so does
+//! what moves or compares float32 numbers without computing with them.
+
+use std::any::TypeId;
+
+use crate::element::Element;
 
 #[cfg(target_arch = "x86_64")]
 mod control {
@@ -62,6 +67,32 @@ impl Drop for Flush {
     }
 }
 
+/// Runs `f` with subnormals kept, as code outside of kernels expects it; for what kernels call out to.
+pub(crate) fn kept<R>(f: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        struct Restore(u32);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                control::write(self.0);
+            }
+        }
+        let before = control::read();
+        control::write(before & !control::FLUSH);
+        let _restore = Restore(before);
+        f()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    f()
+}
+
+/// What arithmetic on `T` outside of [`Float::dispatch`](crate::element::Float::dispatch) holds meanwhile:
+/// the flush for float32, nothing for others.
+#[inline(always)]
+pub(crate) fn arithmetic<T: Element>() -> Option<Flush> {
+    (TypeId::of::<T>() == TypeId::of::<f32>()).then(Flush::new)
+}
+
 /// Elsewhere subnormals are kept.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) struct Flush;
@@ -102,6 +133,15 @@ mod tests {
             assert_eq!(super::control::read() & !0x3F, before & !0x3F);
             assert!(std::hint::black_box(f32::MIN_POSITIVE) * 0.5 > 0.0);
         });
+    }
+
+    #[test]
+    fn what_a_kernel_calls_out_to_keeps_subnormals() {
+        let before = super::control::read() & !0x3F;
+        let _flush = super::Flush::new();
+        let inside = super::kept(|| super::control::read() & !0x3F);
+        assert_eq!(inside, before);
+        assert_eq!(super::control::read() & super::control::FLUSH, super::control::FLUSH);
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! What the tests of several modules share: random numbers, random views, thread counts.
+//! What the tests of several modules share: random numbers, random views, thread counts, and guard
+//! pages.
+
+mod allocator;
 
 use crate::element::Element;
 use crate::par;
@@ -116,6 +119,7 @@ pub(crate) fn row_major(shape: &[usize]) -> Vec<isize> {
 
 /// Runs `f` at several thread counts and asserts that its results have the same bits.
 pub(crate) fn same_at_any_thread_count<R: PartialEq + std::fmt::Debug>(f: impl Fn() -> R) -> R {
+    let _turn = crate::isa::Turn::wait();
     let results = [1, 2, 3, 8].map(|threads| {
         par::set_threads(threads);
         f()

@@ -135,6 +135,11 @@ impl<'a, T> ViewMut<'a, T> {
     }
 }
 
+/// The number of elements of a shape; `None` when it overflows.
+pub(crate) fn len(shape: &[usize]) -> Option<usize> {
+    if shape.contains(&0) { Some(0) } else { shape.iter().try_fold(1usize, |len, &n| len.checked_mul(n)) }
+}
+
 /// The number of elements of a view, all of which lie within `available` elements.
 fn check(available: usize, offset: usize, shape: &[usize], strides: &[isize]) -> usize {
     assert_eq!(shape.len(), strides.len(), "one stride for each axis");

@@ -2,17 +2,19 @@
 
 use std::ptr::NonNull;
 
-use autodan_core::layout::{Layout, Shape, Strides};
+use autodan_core::layout::{Layout, MAX_NDIM, Shape, Strides, checked_len};
 use autodan_core::storage::{Storage, Stored};
 use autodan_core::{DType, Tensor, ops};
 use autodan_kernels::buffer::Buffer;
 use autodan_kernels::element::Bool;
+use autodan_kernels::par;
 use pyo3::buffer::{Element as BufferElement, PyBuffer};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyFloat, PyInt, PyString, PyTuple, PyType};
+use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 
+use crate::enter::enter_attached;
 use crate::error::to_python;
 use crate::tensor::PyTensor;
 
@@ -117,7 +119,7 @@ impl Operand {
 }
 
 fn integer(object: &Bound<'_, PyAny>) -> PyResult<i64> {
-    object.extract().map_err(|_| PyOverflowError::new_err(format!("{object} does not fit 64 bits")))
+    object.extract().map_err(|_| PyOverflowError::new_err(format!("{} does not fit 64 bits", shown(object))))
 }
 
 /// Two operands as tensors, scalars in the dtype of the other.
@@ -142,6 +144,48 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Arg {
     }
 }
 
+/// Several arguments: the items of a list, a tuple or anything like them.
+///
+/// The vectors that PyO3 makes of sequences panic where `__len__` lies.
+pub(crate) struct Items<'py>(pub(crate) Vec<Bound<'py, PyAny>>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Items<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Items<'py>> {
+        // SAFETY: the object is alive, and this only looks at its type.
+        let like_a_list = unsafe { pyo3::ffi::PySequence_Check(object.as_ptr()) } == 1;
+        if !like_a_list || object.is_instance_of::<PyString>() {
+            return Err(PyTypeError::new_err(format!("expected a list or a tuple, got {}", shown(&object))));
+        }
+        let len = object.len()?;
+        object.try_iter()?.take(len).collect::<PyResult<_>>().map(Items)
+    }
+}
+
+/// Several tensor arguments.
+pub(crate) struct Args(pub(crate) Vec<Tensor>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Args {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Args> {
+        let Items(items) = object.extract()?;
+        items.iter().map(tensor).collect::<PyResult<_>>().map(Args)
+    }
+}
+
+/// An object in a message: what `repr` gives, cut where it is long, or the type where it fails.
+pub(crate) fn shown(object: &Bound<'_, PyAny>) -> String {
+    const LONGEST: usize = 100;
+    let kind = || object.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string());
+    let text = object.repr().map_or_else(|_| kind(), |text| text.to_string_lossy().into_owned());
+    if text.chars().count() <= LONGEST {
+        return text;
+    }
+    text.chars().take(LONGEST).chain("...".chars()).collect()
+}
+
 /// The tensor that an object means.
 pub(crate) fn tensor(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     Operand::from_python(object)?.into_tensor()
@@ -154,13 +198,16 @@ pub(crate) fn array(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let array = if is_array {
         object.clone()
     } else {
+        check_depth(object)?;
         let described = |error: PyErr| {
             let kind = object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
             let message = format!("cannot make a tensor of {kind}: {}", error.value(py));
             if error.is_instance_of::<PyValueError>(py) {
                 PyValueError::new_err(message)
-            } else {
+            } else if error.is_instance_of::<PyTypeError>(py) {
                 PyTypeError::new_err(message)
+            } else {
+                error
             }
         };
         numpy(py)?.call_method1("asarray", (object,)).map_err(described)?
@@ -186,10 +233,43 @@ pub(crate) fn array(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
             return Err(PyTypeError::new_err(message));
         }
     };
-    let native: bool = dtype.getattr("isnative")?.extract()?;
+    let native = is_native(&dtype)?;
     let name: String = dtype.getattr("name")?.extract()?;
-    let array = if native && name == target { array } else { array.call_method1("astype", (target,))? };
+    let usable = native && name == target && is_aligned(&array)?;
+    let array = if usable { array } else { array.call_method1("astype", (target,))? };
     copy_array(&array, target)
+}
+
+/// Whether a dtype has the machine's byte order without saying so: one that spells it out, as `newbyteorder("<")`
+/// leaves it, is exported with a format that `PyBuffer` takes for another machine's.
+fn is_native(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(matches!(dtype.getattr("byteorder")?.extract::<String>()?.as_str(), "=" | "|"))
+}
+
+/// Whether an array's elements lie where a pointer to them may point.
+fn is_aligned(array: &Bound<'_, PyAny>) -> PyResult<bool> {
+    array.getattr("flags")?.getattr("aligned")?.extract()
+}
+
+/// Refuses lists nested deeper than a tensor has dimensions, and those that contain themselves, which NumPy
+/// would follow for ever.
+fn check_depth(object: &Bound<'_, PyAny>) -> PyResult<()> {
+    let mut item = object.clone();
+    for _ in 0..=MAX_NDIM {
+        let first = match (item.cast::<PyList>(), item.cast::<PyTuple>()) {
+            (Ok(list), _) => list.get_item(0),
+            (_, Ok(tuple)) => tuple.get_item(0),
+            _ => return Ok(()),
+        };
+        match first {
+            Ok(first) => item = first,
+            Err(_) => return Ok(()),
+        }
+    }
+    let kind = object.get_type().name()?;
+    let message =
+        format!("cannot make a tensor of {kind}: it is nested more than {MAX_NDIM} deep, or contains itself");
+    Err(PyValueError::new_err(message))
 }
 
 /// Whether a list has NumPy's doubles in it: those keep their dtype, Python's floats do not.
@@ -227,7 +307,15 @@ fn copy_elements(array: &Bound<'_, PyAny>, dtype: &str) -> PyResult<Tensor> {
         let buffer = PyBuffer::<T>::get(array)?;
         let shape: Shape = buffer.shape().iter().copied().collect();
         let mut elements = Buffer::<T>::new(buffer.item_count()).map_err(|error| to_python(error.into()))?;
-        if !elements.is_empty() {
+        if let Some(from) = buffer.as_slice(array.py()) {
+            enter_attached(array.py(), || {
+                for (to, from) in elements.chunks_mut(par::GRAIN).zip(from.chunks(par::GRAIN)) {
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = from.get());
+                    par::checkpoint();
+                }
+                Ok(())
+            })?;
+        } else if !elements.is_empty() {
             buffer.copy_to_slice(array.py(), &mut elements)?;
         }
         Tensor::from_buffer(elements, &shape).map_err(to_python)
@@ -254,6 +342,7 @@ pub(crate) fn borrow(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
         if buffer.item_count() == 0 || buffer.strides().iter().any(|stride| stride % size != 0) {
             return Ok(None);
         }
+        checked_len("asarray", &shape).map_err(to_python)?;
         let strides: Strides = buffer.strides().iter().map(|stride| stride / size).collect();
         // The lowest address lies before the first element where strides are negative.
         let reach = |negative: bool| -> usize {
@@ -281,7 +370,7 @@ pub(crate) fn borrow(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
         return Ok(None);
     }
     let dtype = object.getattr("dtype")?;
-    if !dtype.getattr("isnative")?.extract::<bool>()? {
+    if !is_native(&dtype)? || !is_aligned(object)? {
         return Ok(None);
     }
     let (array, scalar) = with_axes(object)?;
@@ -333,8 +422,11 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DTypeArg {
 
 fn unknown_dtype(object: &Bound<'_, PyAny>) -> PyErr {
     let names: Vec<&str> = DType::ALL.iter().map(|dtype| dtype.name()).collect();
-    let shown = object.repr().map_or_else(|_| "this".to_owned(), |text| text.to_string());
-    PyTypeError::new_err(format!("{shown} is not a supported dtype; those are {}", names.join(", ")))
+    PyTypeError::new_err(format!(
+        "{} is not a supported dtype; those are {}",
+        shown(object),
+        names.join(", ")
+    ))
 }
 
 /// The name of a dtype as a Python string, made once.
@@ -361,6 +453,9 @@ impl<'a, 'py> FromPyObject<'a, 'py> for ShapeArg {
     }
 }
 
+/// The most integers in a sequence of them: one for each dimension, before and after.
+const MAX_SIGNED: usize = 2 * MAX_NDIM;
+
 /// An integer or a sequence of integers.
 pub(crate) struct Signed(pub(crate) Vec<i64>);
 
@@ -370,10 +465,14 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Signed {
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Signed> {
         let index = |item: &Bound<'_, PyAny>| -> PyResult<i64> {
             let number = item.call_method0("__index__").map_err(|_| {
-                let shown = item.repr().map_or_else(|_| "this".to_owned(), |text| text.to_string());
-                PyTypeError::new_err(format!("expected an integer or a sequence of integers, got {shown}"))
+                PyTypeError::new_err(format!(
+                    "expected an integer or a sequence of integers, got {}",
+                    shown(item)
+                ))
             })?;
-            number.extract().map_err(|_| PyValueError::new_err(format!("{number} exceeds the address space")))
+            number
+                .extract()
+                .map_err(|_| PyValueError::new_err(format!("{} exceeds the address space", shown(&number))))
         };
         if let Ok(items) = object.cast::<PyTuple>() {
             return items.iter().map(|item| index(&item)).collect::<PyResult<_>>().map(Signed);
@@ -382,10 +481,18 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Signed {
             return Ok(Signed(vec![index(&object)?]));
         }
         let items = object.try_iter().map_err(|_| {
-            let shown = object.repr().map_or_else(|_| "this".to_owned(), |text| text.to_string());
-            PyTypeError::new_err(format!("expected an integer or a sequence of integers, got {shown}"))
+            PyTypeError::new_err(format!(
+                "expected an integer or a sequence of integers, got {}",
+                shown(&object)
+            ))
         })?;
-        items.map(|item| index(&item?)).collect::<PyResult<_>>().map(Signed)
+        // An iterator may have no end.
+        let signed = items.take(MAX_SIGNED + 1).map(|item| index(&item?)).collect::<PyResult<Vec<_>>>()?;
+        if signed.len() > MAX_SIGNED {
+            let message = format!("expected at most {MAX_SIGNED} integers: a tensor has no more dimensions");
+            return Err(PyValueError::new_err(message));
+        }
+        Ok(Signed(signed))
     }
 }
 

@@ -82,6 +82,11 @@ fn asarray(data: &Bound<'_, PyAny>, dtype: Option<DTypeArg>, copy: Option<bool>)
     Ok(PyTensor::new(x))
 }
 
+/// The number of elements of a shape, as far as it can be counted: a measure of work.
+fn len(shape: &[usize]) -> usize {
+    shape.iter().copied().fold(1, usize::saturating_mul)
+}
+
 /// Zeros.
 ///
 /// >>> ad.zeros((2, 3)).tolist()
@@ -89,7 +94,7 @@ fn asarray(data: &Bound<'_, PyAny>, dtype: Option<DTypeArg>, copy: Option<bool>)
 #[pyfunction]
 #[pyo3(signature = (shape, dtype=FLOAT32), text_signature = "(shape, dtype='float32')")]
 fn zeros(py: Python<'_>, shape: ShapeArg, dtype: DTypeArg) -> Output {
-    run(py, 0, || Tensor::full(&shape.0, 0.0, dtype.0))
+    run(py, len(&shape.0), || Tensor::full(&shape.0, 0.0, dtype.0))
 }
 
 /// Ones.
@@ -99,7 +104,7 @@ fn zeros(py: Python<'_>, shape: ShapeArg, dtype: DTypeArg) -> Output {
 #[pyfunction]
 #[pyo3(signature = (shape, dtype=FLOAT32), text_signature = "(shape, dtype='float32')")]
 fn ones(py: Python<'_>, shape: ShapeArg, dtype: DTypeArg) -> Output {
-    run(py, 0, || Tensor::full(&shape.0, 1.0, dtype.0))
+    run(py, len(&shape.0), || Tensor::full(&shape.0, 1.0, dtype.0))
 }
 
 /// One value in every element; the dtype is by default that of the value.
@@ -110,7 +115,7 @@ fn ones(py: Python<'_>, shape: ShapeArg, dtype: DTypeArg) -> Output {
 #[pyo3(signature = (shape, fill_value, dtype=None))]
 fn full(py: Python<'_>, shape: ShapeArg, fill_value: &Bound<'_, PyAny>, dtype: Option<DTypeArg>) -> Output {
     let value = read(fill_value, dtype)?;
-    run(py, 0, || ops::view::copy(&ops::broadcast_to(&value, &shape.0)?))
+    run(py, len(&shape.0), || ops::view::copy(&ops::broadcast_to(&value, &shape.0)?))
 }
 
 /// Zeros in the shape (and by default the dtype) of `x`.
@@ -120,7 +125,7 @@ fn full(py: Python<'_>, shape: ShapeArg, fill_value: &Bound<'_, PyAny>, dtype: O
 #[pyfunction]
 #[pyo3(signature = (x, dtype=None))]
 fn zeros_like(py: Python<'_>, x: Arg, dtype: Option<DTypeArg>) -> Output {
-    run(py, 0, || Tensor::full(x.0.shape(), 0.0, dtype.map_or(x.0.dtype(), |dtype| dtype.0)))
+    run(py, x.0.len(), || Tensor::full(x.0.shape(), 0.0, dtype.map_or(x.0.dtype(), |dtype| dtype.0)))
 }
 
 /// Ones in the shape (and by default the dtype) of `x`.
@@ -130,7 +135,7 @@ fn zeros_like(py: Python<'_>, x: Arg, dtype: Option<DTypeArg>) -> Output {
 #[pyfunction]
 #[pyo3(signature = (x, dtype=None))]
 fn ones_like(py: Python<'_>, x: Arg, dtype: Option<DTypeArg>) -> Output {
-    run(py, 0, || Tensor::full(x.0.shape(), 1.0, dtype.map_or(x.0.dtype(), |dtype| dtype.0)))
+    run(py, x.0.len(), || Tensor::full(x.0.shape(), 1.0, dtype.map_or(x.0.dtype(), |dtype| dtype.0)))
 }
 
 /// One value in the shape (and by default the dtype) of `x`.
@@ -142,7 +147,7 @@ fn ones_like(py: Python<'_>, x: Arg, dtype: Option<DTypeArg>) -> Output {
 fn full_like(py: Python<'_>, x: Arg, fill_value: &Bound<'_, PyAny>, dtype: Option<DTypeArg>) -> Output {
     let dtype = dtype.unwrap_or(DTypeArg(x.0.dtype()));
     let value = read(fill_value, Some(dtype))?;
-    run(py, 0, || ops::view::copy(&ops::broadcast_to(&value, x.0.shape())?))
+    run(py, x.0.len(), || ops::view::copy(&ops::broadcast_to(&value, x.0.shape())?))
 }
 
 /// `n` by `m` (default `n`), 1 on the diagonal and 0 elsewhere.
@@ -152,7 +157,8 @@ fn full_like(py: Python<'_>, x: Arg, fill_value: &Bound<'_, PyAny>, dtype: Optio
 #[pyfunction]
 #[pyo3(signature = (n, m=None, dtype=FLOAT32), text_signature = "(n, m=None, dtype='float32')")]
 fn eye(py: Python<'_>, n: usize, m: Option<usize>, dtype: DTypeArg) -> Output {
-    run(py, 0, || ops::eye(n, m.unwrap_or(n), dtype.0))
+    let columns = m.unwrap_or(n);
+    run(py, n.saturating_mul(columns), || ops::eye(n, columns, dtype.0))
 }
 
 /// `start, start + step, ...` up to but without `stop`; int64 when all are integers, else float32.
@@ -175,10 +181,14 @@ fn arange(
         (first.map_or(Some(0), whole), whole(last), step.map_or(Some(1), whole))
     {
         let dtype = dtype.map_or(DType::Int64, |dtype| dtype.0);
-        return run(py, 0, || ops::cast(&ops::arange_integers(first, last, step)?, dtype));
+        // A range has at most as many elements as its bounds are apart.
+        let most = last.abs_diff(first) as usize;
+        return run(py, most, || ops::cast(&ops::arange_integers(first, last, step)?, dtype));
     }
     let (first, last, step) = (first.map_or(Ok(0.0), number)?, number(last)?, step.map_or(Ok(1.0), number)?);
-    run(py, 0, || ops::arange(first, last, step, dtype.map_or(DType::Float32, |dtype| dtype.0)))
+    run(py, ((last - first) / step) as usize, || {
+        ops::arange(first, last, step, dtype.map_or(DType::Float32, |dtype| dtype.0))
+    })
 }
 
 /// `num` values at equal distances from `start` to `stop`, both included.
@@ -188,7 +198,7 @@ fn arange(
 #[pyfunction]
 #[pyo3(signature = (start, stop, num=50, dtype=FLOAT32), text_signature = "(start, stop, num=50, dtype='float32')")]
 fn linspace(py: Python<'_>, start: f64, stop: f64, num: usize, dtype: DTypeArg) -> Output {
-    run(py, 0, || ops::linspace(start, stop, num, dtype.0))
+    run(py, num, || ops::linspace(start, stop, num, dtype.0))
 }
 
 /// `x` in another dtype.

@@ -4,8 +4,10 @@
 //! elements: all of a key's arrays broadcast together, and their common shape takes the place of the axes
 //! that they index (the first place, when those axes are not neighbours).
 
-use autodan_core::layout::{AxisRange, Shape};
+use autodan_core::layout::{AxisRange, Shape, broadcast_shapes};
 use autodan_core::{DType, Error, Result, Tensor, ops};
+use autodan_kernels::buffer::Buffer;
+use autodan_kernels::element::Bool;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyEllipsis, PyInt, PySlice, PyTuple};
@@ -198,16 +200,26 @@ fn flat_indices(arrays: &[&Tensor], sides: &[usize]) -> Result<Tensor> {
     if let [only] = arrays {
         return Ok((*only).clone());
     }
+    let mut common = Shape::new();
+    for array in arrays {
+        common = broadcast_shapes(&common, array.shape()).ok_or_else(|| {
+            let shapes: Vec<String> = arrays.iter().map(|array| array.show_shape()).collect();
+            Error::index(
+                "getitem",
+                format!("index arrays of shapes {} do not broadcast", shapes.join(" and ")),
+            )
+        })?;
+    }
     let mut flat: Option<Tensor> = None;
     for (array, &side) in arrays.iter().zip(sides) {
         let n = Tensor::scalar(side as i64)?;
         let zero = Tensor::scalar(0i64)?;
         let bad = ops::logical_or(&ops::greater_equal(array, &n)?, &ops::less(array, &ops::negative(&n)?)?)?;
-        if ops::any(&bad, None, false)?.item()? != 0.0 {
-            return Err(Error::index(
-                "getitem",
-                format!("an index is out of bounds for an axis of {side} elements"),
-            ));
+        let bad = bad.contiguous_elements::<Bool>()?;
+        if let Some(first) = bad.iter().position(|bad| bad.get()) {
+            let index = array.contiguous_elements::<i64>()?[first];
+            let message = format!("index {index} is out of bounds for an axis of {side} elements");
+            return Err(Error::index("getitem", message));
         }
         let place = ops::select(&ops::less(array, &zero)?, &ops::add(array, &n)?, array)?;
         flat = Some(match flat {
@@ -220,16 +232,21 @@ fn flat_indices(arrays: &[&Tensor], sides: &[usize]) -> Result<Tensor> {
 
 /// The indices of a mask's true elements, one tensor for each axis.
 fn places(mask: &Tensor) -> Result<Vec<Tensor>> {
-    let elements = mask.to_vec::<autodan_kernels::element::Bool>()?;
-    let mut out: Vec<Vec<i64>> = vec![Vec::new(); mask.ndim()];
-    for (flat, _) in elements.iter().enumerate().filter(|(_, set)| set.get()) {
+    let elements = mask.contiguous_elements::<Bool>()?;
+    let count = elements.iter().filter(|set| set.get()).count();
+    let mut out = Vec::with_capacity(mask.ndim());
+    for _ in mask.shape() {
+        out.push(Buffer::<i64>::new(count)?);
+    }
+    let set = elements.iter().enumerate().filter(|(_, set)| set.get());
+    for (number, (flat, _)) in set.enumerate() {
         let mut rest = flat;
-        for axis in (0..mask.ndim()).rev() {
-            out[axis].push((rest % mask.shape()[axis]) as i64);
-            rest /= mask.shape()[axis];
+        for (indices, &side) in out.iter_mut().zip(mask.shape()).rev() {
+            indices[number] = (rest % side) as i64;
+            rest /= side;
         }
     }
-    out.iter().map(|indices| Tensor::from_slice(indices, &[indices.len()])).collect()
+    out.into_iter().map(|indices| Tensor::from_buffer(indices, &[count])).collect()
 }
 
 /// One item of a key, before it is matched with axes.
@@ -254,10 +271,9 @@ impl Item {
             return Ok(Item::Slice);
         }
         if item.is_instance_of::<PyInt>() && !item.is_instance_of::<PyBool>() {
-            return item
-                .extract()
-                .map(Item::Integer)
-                .map_err(|_| PyIndexError::new_err(format!("index {item} is out of bounds")));
+            return item.extract().map(Item::Integer).map_err(|_| {
+                PyIndexError::new_err(format!("index {} is out of bounds", convert::shown(item)))
+            });
         }
         let tensor = convert::tensor(item)?;
         match tensor.dtype() {

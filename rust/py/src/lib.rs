@@ -12,6 +12,7 @@ mod convert;
 mod create;
 mod enter;
 mod error;
+mod files;
 mod index;
 mod interop;
 mod machine;
@@ -21,7 +22,12 @@ mod random;
 mod tensor;
 mod variable;
 
+use autodan_kernels::reserve;
 use pyo3::prelude::*;
+
+/// A process that runs out of memory gets a `MemoryError` and goes on.
+#[global_allocator]
+static ALLOCATOR: reserve::Reserved = reserve::Reserved;
 
 /// The compiled core of autodan; its public names are re-exported by the package.
 ///
@@ -29,6 +35,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     machine::check_environment()?;
+    reserve::stock().map_err(|error| error::to_python(error.into()))?;
+    enter::prepare();
     module.add_class::<tensor::PyTensor>()?;
     module.add_class::<variable::PyVariable>()?;
     module.add("InternalError", module.py().get_type::<error::InternalError>())?;
@@ -37,5 +45,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     nn::register(module)?;
     random::register(module)?;
     autograd::register(module)?;
+    files::register(module)?;
     machine::register(module)
 }

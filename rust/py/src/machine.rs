@@ -1,5 +1,6 @@
 //! What the engine runs on: threads, instruction sets, memory.
 
+use autodan_kernels::buffer::Source;
 use autodan_kernels::isa::{self as instruction_set, Isa};
 use autodan_kernels::{buffer, memory, par};
 use pyo3::exceptions::PyValueError;
@@ -10,7 +11,18 @@ use pyo3::types::PyDict;
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_functions!(
         module,
-        [num_threads, set_num_threads, isa, available_isas, set_isa, build_info, memory_info, set_poison]
+        [
+            num_threads,
+            set_num_threads,
+            isa,
+            available_isas,
+            set_isa,
+            build_info,
+            memory_info,
+            set_poison,
+            fail_allocation,
+            trim_memory
+        ]
     );
     Ok(())
 }
@@ -25,6 +37,14 @@ pub(crate) fn check_environment() -> PyResult<()> {
                 available_isas().join(", ")
             )));
         }
+    }
+    if let Ok(name) = std::env::var("AUTODAN_MEMORY")
+        && Source::from_name(name.trim()).is_none()
+    {
+        return Err(PyValueError::new_err(format!(
+            "AUTODAN_MEMORY is '{name}'; set it to one of {} or unset it",
+            Source::ALL.map(Source::name).join(", ")
+        )));
     }
     if let Ok(number) = std::env::var("AUTODAN_NUM_THREADS") {
         let valid = number.trim().parse().is_ok_and(|n| (1..=par::MAX_THREADS).contains(&n));
@@ -132,4 +152,22 @@ fn memory_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 #[pyfunction]
 fn set_poison(flag: bool) {
     buffer::set_poison(flag);
+}
+
+/// Makes the `n`-th allocation from now on fail, once; 0: none (for tests). Returns how many were still to come until
+/// the failure asked for before: 0 when it has happened.
+///
+/// >>> _core.fail_allocation(0)
+/// 0
+#[pyfunction]
+fn fail_allocation(n: usize) -> usize {
+    buffer::fail_allocation(n)
+}
+
+/// Gives the memory that is kept for reuse back to the system.
+///
+/// >>> _core.trim_memory()
+#[pyfunction]
+fn trim_memory() {
+    buffer::trim();
 }

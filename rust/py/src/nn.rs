@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::convert::{Arg, Signed};
+use crate::convert::{Arg, Signed, shown};
 use crate::enter::enter;
 use crate::ops::{Output, run};
 use crate::tensor::PyTensor;
@@ -31,50 +31,42 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     Ok(())
 }
 
-/// A pair of positive integers, or one for both.
-struct Two([usize; 2]);
-
-impl<'a, 'py> FromPyObject<'a, 'py> for Two {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Two> {
-        let Signed(values) = object.extract()?;
-        let values = match values[..] {
-            [both] => [both, both],
-            [first, second] => [first, second],
-            _ => {
-                return Err(PyValueError::new_err(format!(
-                    "expected an integer or a pair of them, got {values:?}"
-                )));
-            }
-        };
-        if values.iter().any(|&value| value < 0) {
-            return Err(PyValueError::new_err(format!("{values:?} must not be negative")));
-        }
-        Ok(Two(values.map(|value| value as usize)))
+/// A pair of integers of at least 0, or one for both: the argument `name` of `op`.
+fn two(op: &str, name: &str, argument: Signed) -> PyResult<[usize; 2]> {
+    let Signed(values) = argument;
+    let wrong = || {
+        let message = format!("{op}: {name} must be a positive integer or a pair of them, got {values:?}");
+        PyValueError::new_err(message)
+    };
+    let [first, second] = match values[..] {
+        [both] => [both, both],
+        [first, second] => [first, second],
+        _ => return Err(wrong()),
+    };
+    match (usize::try_from(first), usize::try_from(second)) {
+        (Ok(first), Ok(second)) => Ok([first, second]),
+        _ => Err(wrong()),
     }
 }
 
-const ONE: Two = Two([1, 1]);
-
 /// "valid", "same", or ((top, bottom), (left, right)).
-fn padding(object: Option<&Bound<'_, PyAny>>) -> PyResult<Padding> {
+fn padding(op: &str, object: Option<&Bound<'_, PyAny>>) -> PyResult<Padding> {
     let Some(object) = object else { return Ok(Padding::Valid) };
+    let wrong = || {
+        PyValueError::new_err(format!(
+            "{op}: padding must be 'valid', 'same' or ((top, bottom), (left, right)), none negative, got {}",
+            shown(object)
+        ))
+    };
     if let Ok(name) = object.cast::<PyString>() {
         return match name.to_string().to_lowercase().as_str() {
             "valid" => Ok(Padding::Valid),
             "same" => Ok(Padding::Same),
-            other => Err(PyValueError::new_err(format!(
-                "padding '{other}' must be 'valid', 'same' or ((top, bottom), (left, right))"
-            ))),
+            _ => Err(wrong()),
         };
     }
     let ((top, bottom), (left, right)) =
-        object.extract::<((usize, usize), (usize, usize))>().map_err(|_| {
-            PyValueError::new_err(format!(
-                "padding {object} must be 'valid', 'same' or ((top, bottom), (left, right))"
-            ))
-        })?;
+        object.extract::<((usize, usize), (usize, usize))>().map_err(|_| wrong())?;
     Ok(Padding::Explicit([[top, bottom], [left, right]]))
 }
 
@@ -84,22 +76,37 @@ fn padding(object: Option<&Bound<'_, PyAny>>) -> PyResult<Padding> {
 /// [[4.0, 4.0], [4.0, 4.0]]
 #[pyfunction]
 #[pyo3(
-    signature = (x, kernel, strides=ONE, padding=None, dilation=ONE, groups=1),
+    signature = (x, kernel, strides=Signed(vec![1]), padding=None, dilation=Signed(vec![1]), groups=1),
     text_signature = "(x, kernel, strides=1, padding='valid', dilation=1, groups=1)"
 )]
 fn conv2d(
     py: Python<'_>,
     x: Arg,
     kernel: Arg,
-    strides: Two,
+    strides: Signed,
     padding: Option<&Bound<'_, PyAny>>,
-    dilation: Two,
-    groups: usize,
+    dilation: Signed,
+    groups: i64,
 ) -> Output {
-    let padding = self::padding(padding)?;
+    let padding = self::padding("conv2d", padding)?;
+    let (strides, dilation) = (two("conv2d", "strides", strides)?, two("conv2d", "dilation", dilation)?);
+    let groups = usize::try_from(groups)
+        .map_err(|_| PyValueError::new_err(format!("conv2d: groups={groups} must be at least 1")))?;
     let work =
         x.0.len().saturating_mul(kernel.0.len() / kernel.0.shape().get(2).copied().unwrap_or(1).max(1)) / 16;
-    run(py, work, || ops::conv2d(&x.0, &kernel.0, strides.0, padding, dilation.0, groups))
+    run(py, work, || ops::conv2d(&x.0, &kernel.0, strides, padding, dilation, groups))
+}
+
+/// Size, strides (by default the size) and padding of a pooling's windows.
+fn windows(
+    op: &str,
+    pool_size: Signed,
+    strides: Option<Signed>,
+    padding: Option<&Bound<'_, PyAny>>,
+) -> PyResult<([usize; 2], [usize; 2], Padding)> {
+    let size = two(op, "pool_size", pool_size)?;
+    let strides = strides.map_or(Ok(size), |strides| two(op, "strides", strides))?;
+    Ok((size, strides, self::padding(op, padding)?))
 }
 
 /// The largest element of each window; `strides` is by default the window.
@@ -115,12 +122,12 @@ fn conv2d(
 fn max_pool2d(
     py: Python<'_>,
     x: Arg,
-    pool_size: Two,
-    strides: Option<Two>,
+    pool_size: Signed,
+    strides: Option<Signed>,
     padding: Option<&Bound<'_, PyAny>>,
 ) -> Output {
-    let (padding, strides) = (self::padding(padding)?, strides.map_or(pool_size.0, |strides| strides.0));
-    run(py, x.0.len(), || ops::max_pool2d(&x.0, pool_size.0, strides, padding))
+    let (size, strides, padding) = windows("max_pool2d", pool_size, strides, padding)?;
+    run(py, x.0.len(), || ops::max_pool2d(&x.0, size, strides, padding))
 }
 
 /// The mean of each window's elements, padding not counted; `strides` is by default the window.
@@ -136,12 +143,12 @@ fn max_pool2d(
 fn average_pool2d(
     py: Python<'_>,
     x: Arg,
-    pool_size: Two,
-    strides: Option<Two>,
+    pool_size: Signed,
+    strides: Option<Signed>,
     padding: Option<&Bound<'_, PyAny>>,
 ) -> Output {
-    let (padding, strides) = (self::padding(padding)?, strides.map_or(pool_size.0, |strides| strides.0));
-    run(py, x.0.len(), || ops::average_pool2d(&x.0, pool_size.0, strides, padding))
+    let (size, strides, padding) = windows("average_pool2d", pool_size, strides, padding)?;
+    run(py, x.0.len(), || ops::average_pool2d(&x.0, size, strides, padding))
 }
 
 /// `exp(x) / sum(exp(x))` along `axis`.

@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyFloat, PyInt, PyTuple};
 
-use crate::convert::{self, Arg, Axes, DTypeArg, FLOAT32, ShapeArg, Signed, axes, pair};
+use crate::convert::{self, Arg, Args, Axes, DTypeArg, FLOAT32, Items, ShapeArg, Signed, axes, pair, shown};
 use crate::enter::{elements, enter};
 use crate::tensor::{PyTensor, matmul as product};
 
@@ -27,7 +27,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let example = format!("ad.{}({at:?})", row.name);
         add_closure(module, row.name, &documented(row.doc, &example, value), "x", move |args, kwargs| {
             let [x] = arguments(row.name, ["x"], args, kwargs)?;
-            let x = convert::tensor(&x)?;
+            let x = convert::tensor(&x).map_err(|error| named(args.py(), row.name, error))?;
             run(args.py(), x.len(), || function(&x))
         })?;
     }
@@ -141,9 +141,20 @@ fn add_binary(
 ) -> PyResult<()> {
     add_closure(module, name, doc, "x1, x2", move |args, kwargs| {
         let [a, b] = arguments(name, ["x1", "x2"], args, kwargs)?;
-        let (a, b) = pair(&a, &b)?;
+        let (a, b) = pair(&a, &b).map_err(|error| named(args.py(), name, error))?;
         run(args.py(), elements(&[&a, &b]), || f(&a, &b))
     })
+}
+
+/// An error about an argument, with the name of the function in front. Exceptions of the argument's own stay.
+fn named(py: Python<'_>, function: &str, error: PyErr) -> PyErr {
+    let kind = error.get_type(py);
+    if kind.is(py.get_type::<PyTypeError>()) || kind.is(py.get_type::<PyValueError>()) {
+        let named = PyErr::from_type(kind, format!("{function}: {}", error.value(py)));
+        named.set_cause(py, error.cause(py));
+        return named;
+    }
+    error
 }
 
 /// The arguments of a closure, by position or name.
@@ -481,8 +492,8 @@ fn swapaxes(py: Python<'_>, x: Arg, axis1: isize, axis2: isize) -> Output {
 /// [1, 2, 3]
 #[pyfunction]
 #[pyo3(signature = (xs, axis=0))]
-fn concatenate(py: Python<'_>, xs: Vec<Arg>, axis: isize) -> Output {
-    let xs: Vec<Tensor> = xs.into_iter().map(|x| x.0).collect();
+fn concatenate(py: Python<'_>, xs: Args, axis: isize) -> Output {
+    let Args(xs) = xs;
     run(py, elements(&xs.iter().collect::<Vec<_>>()), || ops::concatenate(&xs, axis))
 }
 
@@ -492,8 +503,8 @@ fn concatenate(py: Python<'_>, xs: Vec<Arg>, axis: isize) -> Output {
 /// [[1, 3], [2, 4]]
 #[pyfunction]
 #[pyo3(signature = (xs, axis=0))]
-fn stack(py: Python<'_>, xs: Vec<Arg>, axis: isize) -> Output {
-    let xs: Vec<Tensor> = xs.into_iter().map(|x| x.0).collect();
+fn stack(py: Python<'_>, xs: Args, axis: isize) -> Output {
+    let Args(xs) = xs;
     run(py, elements(&xs.iter().collect::<Vec<_>>()), || ops::stack(&xs, axis))
 }
 
@@ -520,9 +531,13 @@ fn pad(py: Python<'_>, x: Arg, pad_width: &Bound<'_, PyAny>, constant_values: f6
     } else if let Ok(pair) = pad_width.extract::<(usize, usize)>() {
         vec![pair; ndim]
     } else {
-        pad_width.extract().map_err(|_| {
+        let pairs = pad_width.extract::<Items>().and_then(|Items(items)| {
+            items.iter().map(|item| item.extract::<(usize, usize)>()).collect::<PyResult<_>>()
+        });
+        pairs.map_err(|_| {
             PyValueError::new_err(format!(
-                "pad: pad_width must be a pair (before, after) for each axis, none negative, got {pad_width}"
+                "pad: pad_width must be a pair (before, after) for each axis, none negative, got {}",
+                shown(pad_width)
             ))
         })?
     };
@@ -536,8 +551,11 @@ fn pad(py: Python<'_>, x: Arg, pad_width: &Bound<'_, PyAny>, constant_values: f6
 /// [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
 #[pyfunction]
 #[pyo3(signature = (x, num_classes, axis=-1, dtype=FLOAT32), text_signature = "(x, num_classes, axis=-1, dtype='float32')")]
-fn one_hot(py: Python<'_>, x: Arg, num_classes: usize, axis: isize, dtype: DTypeArg) -> Output {
-    run(py, x.0.len(), || ops::one_hot(&x.0, num_classes, axis, dtype.0))
+fn one_hot(py: Python<'_>, x: Arg, num_classes: i64, axis: isize, dtype: DTypeArg) -> Output {
+    let classes = usize::try_from(num_classes).map_err(|_| {
+        PyValueError::new_err(format!("one_hot: num_classes={num_classes} must not be negative"))
+    })?;
+    run(py, x.0.len(), || ops::one_hot(&x.0, classes, axis, dtype.0))
 }
 
 /// The matrix product; stacks of matrices broadcast over their leading axes.

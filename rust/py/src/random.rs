@@ -111,7 +111,8 @@ fn random_randint(
     seed: u64,
     counter: u64,
 ) -> Output {
-    run(py, 0, || {
+    let work = shape.0.iter().copied().fold(1, usize::saturating_mul);
+    run(py, work, || {
         let x = ops::random::random_integers(minval, maxval, &shape.0, Key { seed, counter })?;
         ops::cast(&x, dtype.0)
     })

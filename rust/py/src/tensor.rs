@@ -7,10 +7,11 @@ use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use autodan_core::{Result, Tensor, Variable, autograd, ops};
-use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
+use autodan_kernels::par;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::convert::{self, Axes, DTypeArg, Operand, axes, pair};
 use crate::enter::enter;
@@ -32,7 +33,7 @@ enum Handle {
 ///
 /// >>> ad.tensor([1.0, 2.0]) * 2 + [0.5, 1.0]
 /// tensor([2.5, 5. ], shape=(2,), dtype=float32)
-#[pyclass(name = "Tensor", module = "autodan", frozen, subclass)]
+#[pyclass(name = "Tensor", module = "autodan", frozen, subclass, weakref)]
 pub(crate) struct PyTensor {
     handle: Handle,
     /// The logits that a softmax or sigmoid was applied to, for the losses' stable form.
@@ -360,8 +361,11 @@ impl PyTensor {
         let Some(&side) = x.shape().first() else {
             return Err(PyTypeError::new_err("a tensor of no dimensions cannot be iterated over"));
         };
-        let items = (0..side).map(|i| slf.get_item(i)).collect::<PyResult<Vec<_>>>()?;
-        PyList::new(py, items)?.try_iter().map(Bound::into_any)
+        // One after the other, of the value that the tensor has now: a broadcast view may have any number.
+        let rows = Bound::new(py, PyTensor::new(x))?.getattr("__getitem__")?;
+        let builtins = PyModule::import(py, "builtins")?;
+        let places = builtins.getattr("range")?.call1((side,))?;
+        builtins.getattr("map")?.call1((rows, places))
     }
 
     fn __getitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
@@ -391,10 +395,13 @@ impl PyTensor {
                 enter(py, 0, || key.assign(&mut changed, &value).and_then(|()| variable.assign(&changed)))
             }
             Handle::Value(cell) => {
-                drop(current);
+                // Borrowed memory is given back when the lock is free again: its owner may look at this tensor
+                // then. Memory of our own is let go, so that it can be written in place.
+                let _lender = Some(current).filter(|current| current.storage().is_foreign());
                 let mut cell = cell.write().unwrap_or_else(PoisonError::into_inner);
                 let target = &mut *cell;
-                enter(py, 0, || key.assign(target, &value))
+                // No signal handler runs while the cell is locked: it might want this tensor.
+                enter(py, 0, || par::whole(|| key.assign(target, &value)))
             }
         }
     }
@@ -432,8 +439,13 @@ impl PyTensor {
         convert::item(py, &x)?.call_method1(py, "__format__", (spec,))?.extract(py)
     }
 
-    fn __copy__(slf: Py<Self>) -> Py<Self> {
-        slf
+    /// Another handle to the same value, which writes of the one do not change in the other. A variable is a
+    /// cell and stays the same one.
+    fn __copy__(slf: &Bound<'_, Self>) -> PyResult<Py<Self>> {
+        match &slf.get().handle {
+            Handle::Variable(_) => Ok(slf.clone().unbind()),
+            Handle::Value(_) => Py::new(slf.py(), PyTensor::new(slf.get().tensor())),
+        }
     }
 
     fn __deepcopy__(&self, _memo: &Bound<'_, PyAny>) -> PyResult<PyTensor> {
@@ -475,14 +487,8 @@ impl PyTensor {
     }
 
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
-            return Err(PyBufferError::new_err(
-                "a tensor's memory is read-only; np.array(t) makes a copy to write",
-            ));
-        }
         // SAFETY: the interpreter passes a buffer structure for us to fill.
-        unsafe { crate::interop::fill_buffer(slf.get().tensor(), slf.into_any(), view) };
-        Ok(())
+        unsafe { crate::interop::fill_buffer(slf.get().tensor(), slf.into_any(), view, flags) }
     }
 
     unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {

@@ -45,9 +45,8 @@ impl PyVariable {
         if let Some(DTypeArg(dtype)) = dtype {
             value = ops::cast(&value, dtype).map_err(to_python)?;
         }
-        let value = ops::view::copy(&value).map_err(to_python)?;
         let variable = PyVariable { name: Mutex::new(name.to_owned()), path: Mutex::new(None) };
-        let base = PyTensor::of_variable(Variable::new(&value, trainable));
+        let base = PyTensor::of_variable(Variable::new(&value, trainable).map_err(to_python)?);
         Ok(PyClassInitializer::from(base).add_subclass(variable))
     }
 

@@ -7,7 +7,7 @@
 use autodan_kernels::conv::{self, Conv2d as Geometry};
 
 use crate::error::{Error, Result, show_shape};
-use crate::layout::Shape;
+use crate::layout::{Shape, checked_len};
 use crate::op::{Backward, Gradients, Op, Saves, SpecRef, Specs, apply, one};
 use crate::ops::binary::promote;
 use crate::ops::cast;
@@ -52,7 +52,13 @@ impl Window {
         let reach = (self.size - 1)
             .checked_mul(self.dilation)
             .and_then(|reach| reach.checked_add(1))
-            .ok_or_else(|| Error::value(op, "the dilated window exceeds the address space"))?;
+            .ok_or_else(|| {
+                let Window { size, dilation, .. } = self;
+                Error::value(
+                    op,
+                    format!("a window of {size} with dilation {dilation} exceeds the address space"),
+                )
+            })?;
         let pads = match padding {
             Padding::Valid => [0, 0],
             Padding::Same => {
@@ -63,10 +69,9 @@ impl Window {
             }
             Padding::Explicit(pads) => pads[axis],
         };
-        let padded = n
-            .checked_add(pads[0])
-            .and_then(|n| n.checked_add(pads[1]))
-            .ok_or_else(|| Error::value(op, "the padded image exceeds the address space"))?;
+        let padded = n.checked_add(pads[0]).and_then(|n| n.checked_add(pads[1])).ok_or_else(|| {
+            Error::value(op, format!("a side of {n} with padding {pads:?} exceeds the address space"))
+        })?;
         if padded < reach {
             if padding == Padding::Same {
                 return Ok((pads, 0));
@@ -93,6 +98,24 @@ pub(crate) fn check_positive(op: &'static str, name: &str, values: [usize; 2]) -
     Ok(())
 }
 
+/// The most elements that padding may make of a small image: kernels copy bands of padded images.
+const MAX_PADDED: usize = 1 << 26;
+
+/// Refuses padding (or the dilation that "same" padding is for) that makes a padded image of this height,
+/// width and number of channels out of all proportion to the image.
+fn check_padded(op: &'static str, images: &[usize], padded: [usize; 3]) -> Result<()> {
+    let (len, image) = (checked_len(op, &padded)?, checked_len(op, &images[1..])?);
+    if len > MAX_PADDED.max(image.saturating_mul(16)) {
+        let message = format!(
+            "padding makes images of {len} elements, {}, of those of shape {}; use a smaller padding or dilation",
+            show_shape(&padded),
+            show_shape(&images[1..])
+        );
+        return Err(Error::value(op, message));
+    }
+    Ok(())
+}
+
 /// The attributes that all three ops share. Padding is explicit here.
 #[derive(Clone, Copy, Debug)]
 struct Attributes {
@@ -103,15 +126,14 @@ struct Attributes {
 }
 
 impl Attributes {
-    /// The kernels' description for operands of these checked shapes.
-    fn geometry(&self, x: &[usize], w: &[usize]) -> Result<Geometry> {
+    /// The kernels' description for operands of these shapes, checked by [`conv2d`].
+    fn geometry(&self, x: &[usize], w: &[usize]) -> Geometry {
         let windows = |axis: usize| {
-            let window = Window { size: w[axis], stride: self.strides[axis], dilation: self.dilation[axis] };
             let n = x[1 + axis] + self.padding[axis][0] + self.padding[axis][1];
-            let reach = (window.size - 1) * window.dilation + 1;
-            if n < reach { 0 } else { (n - reach) / window.stride + 1 }
+            let reach = (w[axis] - 1) * self.dilation[axis] + 1;
+            if n < reach { 0 } else { (n - reach) / self.strides[axis] + 1 }
         };
-        Ok(Geometry {
+        Geometry {
             batch: x[0],
             in_height: x[1],
             in_width: x[2],
@@ -125,7 +147,7 @@ impl Attributes {
             dilation: self.dilation,
             padding: self.padding,
             groups: self.groups,
-        })
+        }
     }
 }
 
@@ -139,12 +161,12 @@ impl Op for Conv2d {
     }
 
     fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs> {
-        let g = self.0.geometry(inputs[0].shape, inputs[1].shape)?;
+        let g = self.0.geometry(inputs[0].shape, inputs[1].shape);
         one(inputs[0].dtype, &[g.batch, g.out_height, g.out_width, g.out_channels])
     }
 
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
-        let g = self.0.geometry(inputs[0].shape(), inputs[1].shape())?;
+        let g = self.0.geometry(inputs[0].shape(), inputs[1].shape());
         with_float!("conv2d", inputs[0].dtype(), T => {
             conv::forward(&g, &inputs[0].contiguous::<T>()?, &inputs[1].contiguous()?, outputs[0].get()?)?;
         });
@@ -185,7 +207,7 @@ impl Op for Conv2dBackwardData {
     }
 
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
-        let g = self.attributes.geometry(&self.x, inputs[1].shape())?;
+        let g = self.attributes.geometry(&self.x, inputs[1].shape());
         with_float!("conv2d", inputs[0].dtype(), T => {
             conv::backward_data(&g, &inputs[0].contiguous::<T>()?, &inputs[1].contiguous()?, outputs[0].get()?)?;
         });
@@ -225,7 +247,7 @@ impl Op for Conv2dBackwardWeights {
     }
 
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
-        let g = self.attributes.geometry(inputs[0].shape(), &self.w)?;
+        let g = self.attributes.geometry(inputs[0].shape(), &self.w);
         with_float!("conv2d", inputs[0].dtype(), T => {
             conv::backward_weights(&g, &inputs[0].contiguous::<T>()?, &inputs[1].contiguous()?, outputs[0].get()?)?;
         });
@@ -300,8 +322,14 @@ pub fn conv2d(
     };
     let (vertical, _) = place(0, kernel_height)?;
     let (horizontal, _) = place(1, kernel_width)?;
+    let padding = [vertical, horizontal];
+    let padded = |axis: usize| xs[1 + axis] + padding[axis][0] + padding[axis][1];
+    check_padded(op, xs, [padded(0), padded(1), channels.max(filters)])?;
+    // Beyond the padded image all strides are alike, and all dilations of a single tap.
+    let strides = [0, 1].map(|axis| strides[axis].min(padded(axis).max(1)));
+    let dilation = [0, 1].map(|axis| if ws[axis] == 1 { 1 } else { dilation[axis] });
     let (x, kernel) = promote(x, kernel)?;
     let dtype = x.dtype().to_float();
-    let attributes = Attributes { strides, dilation, padding: [vertical, horizontal], groups };
+    let attributes = Attributes { strides, dilation, padding, groups };
     apply(Conv2d(attributes), &[&cast(&x, dtype)?, &cast(&kernel, dtype)?])
 }

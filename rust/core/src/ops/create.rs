@@ -1,6 +1,7 @@
 //! Tensors made from a rule.
 
 use autodan_kernels::buffer::Buffer;
+use autodan_kernels::par::{self, GRAIN};
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -9,11 +10,13 @@ use crate::ops::cast::Cast;
 use crate::tensor::Tensor;
 use crate::with_dtype;
 
-fn from_fn(shape: &[usize], dtype: DType, f: impl Fn(usize) -> f64) -> Result<Tensor> {
+fn from_fn(shape: &[usize], dtype: DType, f: impl Fn(usize) -> f64 + Sync) -> Result<Tensor> {
     let len = checked_len("tensor", shape)?;
     with_dtype!(dtype, T => {
         let mut buffer = Buffer::<T>::new(len)?;
-        buffer.iter_mut().enumerate().for_each(|(i, x)| *x = <T as Cast>::from_f64(f(i)));
+        par::for_each_chunk(&mut buffer, GRAIN, |start, part| {
+            part.iter_mut().enumerate().for_each(|(i, x)| *x = <T as Cast>::from_f64(f(start + i)));
+        });
         Tensor::from_buffer(buffer, shape)
     })
 }
@@ -44,8 +47,11 @@ pub fn arange_integers(start: i64, stop: i64, step: i64) -> Result<Tensor> {
     let rounding_up = step - step.signum();
     let count = usize::try_from(((distance + rounding_up) / step).max(0)).unwrap_or(usize::MAX);
     let mut buffer = Buffer::<i64>::new(checked_len("arange", &[count])?)?;
-    // Within the range, so no sum leaves 64 bits.
-    buffer.iter_mut().enumerate().for_each(|(i, x)| *x = (i128::from(start) + i as i128 * step) as i64);
+    par::for_each_chunk(&mut buffer, GRAIN, |first, part| {
+        // Within the range, so no sum leaves 64 bits.
+        let value = |i: usize| (i128::from(start) + i as i128 * step) as i64;
+        part.iter_mut().enumerate().for_each(|(i, x)| *x = value(first + i));
+    });
     Tensor::from_buffer(buffer, &[count])
 }
 

@@ -1,6 +1,8 @@
 //! Joining, padding and picking elements by index.
 
+use autodan_kernels::buffer::Buffer;
 use autodan_kernels::copy;
+use autodan_kernels::par::{self, GRAIN, Pace};
 use autodan_kernels::view::ViewMut;
 
 use crate::dtype::DType;
@@ -182,22 +184,19 @@ fn around(shape: &[usize], axis: usize) -> (usize, usize, usize) {
 }
 
 /// Indices as kernels take them: within `0..n`, negative ones counted from the end.
-fn checked_indices(indices: &In<'_>, n: usize) -> Result<Vec<i64>> {
+fn checked_indices(indices: &In<'_>, n: usize) -> Result<Buffer<i64>> {
     let indices = indices.contiguous::<i64>()?;
-    indices
-        .iter()
-        .map(|&index| {
-            let place = if index < 0 { index + n as i64 } else { index };
-            if (0..n as i64).contains(&place) {
-                Ok(place)
-            } else {
-                Err(Error::index(
-                    "take",
-                    format!("index {index} is out of bounds for an axis of {n} elements"),
-                ))
-            }
-        })
-        .collect()
+    let mut places = Buffer::new(indices.len())?;
+    let mut pace = Pace::default();
+    for (place, &index) in places.iter_mut().zip(indices.iter()) {
+        pace.step(1);
+        *place = if index < 0 { index + n as i64 } else { index };
+        if !(0..n as i64).contains(place) {
+            let message = format!("index {index} is out of bounds for an axis of {n} elements");
+            return Err(Error::index("take", message));
+        }
+    }
+    Ok(places)
 }
 
 /// The slices along an axis that indices name: inputs x and indices.
@@ -308,8 +307,10 @@ impl Op for PlaceAlong {
         let places = inputs[1].contiguous::<i64>()?;
         with_dtype!(inputs[0].dtype(), T => {
             let (x, y) = (inputs[0].contiguous::<T>()?, outputs[0].get::<T>()?);
-            y.fill(T::default());
+            par::for_each_chunk(y, GRAIN, |_, y| y.fill(T::default()));
+            let mut pace = Pace::default();
             for ((row, &value), &place) in y.chunks_exact_mut(self.0.max(1)).zip(x.iter()).zip(places.iter()) {
+                pace.step(1);
                 row[place as usize] = value;
             }
         });
@@ -344,7 +345,9 @@ impl Op for PickAlong {
         let n = inputs[0].shape()[1].max(1);
         with_dtype!(inputs[0].dtype(), T => {
             let (x, y) = (inputs[0].contiguous::<T>()?, outputs[0].get::<T>()?);
+            let mut pace = Pace::default();
             for ((row, value), &place) in x.chunks_exact(n).zip(y).zip(places.iter()) {
+                pace.step(1);
                 *value = row[place as usize];
             }
         });
@@ -392,8 +395,10 @@ impl Op for OneHot {
         let labels = inputs[0].contiguous::<i64>()?;
         with_dtype!(self.dtype, T => {
             let y = outputs[0].get::<T>()?;
-            y.fill(T::default());
+            par::for_each_chunk(y, GRAIN, |_, y| y.fill(T::default()));
+            let mut pace = Pace::default();
             for (row, &label) in y.chunks_exact_mut(self.classes.max(1)).zip(labels.iter()) {
+                pace.step(1);
                 if let Some(place) = usize::try_from(label).ok().and_then(|label| row.get_mut(label)) {
                     *place = <T as cast::Cast>::from_i64(1);
                 }

@@ -120,7 +120,7 @@ impl Op for BatchNormBackward {
 ///
 /// # Errors
 /// [`Error::Index`] for an axis that does not exist, [`Error::Shape`] unless gamma and beta have
-/// one value for each channel.
+/// one value for each channel, [`Error::Value`] for a negative epsilon.
 pub fn batch_norm(
     x: &Tensor,
     gamma: Option<&Tensor>,
@@ -129,6 +129,9 @@ pub fn batch_norm(
     epsilon: f64,
 ) -> Result<[Tensor; 3]> {
     let axis = normalize_axis("batch_norm", axis, x.ndim())? as isize;
+    if !(epsilon >= 0.0 && epsilon.is_finite()) {
+        return Err(Error::value("batch_norm", format!("epsilon={epsilon} must be a number of at least 0")));
+    }
     let x = cast(x, x.dtype().to_float())?;
     let last = swapaxes(&x, axis, -1)?;
     let count = channels(last.shape());

@@ -1,12 +1,12 @@
 //! Reductions over axes.
 
 use autodan_kernels::element::Bool;
+use autodan_kernels::par::Pace;
 use autodan_kernels::reduce as kernels;
-use smallvec::SmallVec;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::layout::{Shape, normalize_axis};
+use crate::layout::{Shape, distinct_axes, normalize_axis};
 use crate::op::{Backward, Gradients, Op, Saves, SpecRef, Specs, apply, one};
 use crate::ops::{
     add, binary, broadcast_to, cast, compare, index, multiply, permute, reshape, square, subtract, unary,
@@ -152,15 +152,18 @@ impl Op for ProdGrad {
             let (x, g) = (inputs[0].contiguous::<T>()?, inputs[1].contiguous::<T>()?);
             let dx = outputs[0].get::<T>()?;
             let n = inputs[0].shape()[1].max(1);
+            let mut pace = Pace::default();
             for ((x, dx), &g) in x.chunks_exact(n).zip(dx.chunks_exact_mut(n)).zip(g.iter()) {
                 // What comes before each element, then times what comes after it: no division, so zeros are exact.
                 let mut before = g;
                 for (x, dx) in x.iter().zip(dx.iter_mut()) {
+                    pace.step(1);
                     *dx = before;
                     before *= x;
                 }
                 let mut after = 1.0;
                 for (x, dx) in x.iter().zip(dx.iter_mut()).rev() {
+                    pace.step(1);
                     *dx *= after;
                     after *= x;
                 }
@@ -185,14 +188,7 @@ fn normalize_axes(op: &'static str, axes: Option<&[isize]>, ndim: usize) -> Resu
     let Some(axes) = axes else {
         return Ok((0..ndim).collect());
     };
-    let mut out: SmallVec<[usize; 6]> = SmallVec::new();
-    for &axis in axes {
-        let index = normalize_axis(op, axis, ndim)?;
-        if out.contains(&index) {
-            return Err(Error::value(op, format!("axis {axis} is named twice in {axes:?}")));
-        }
-        out.push(index);
-    }
+    let mut out = distinct_axes(op, axes, ndim)?;
     out.sort_unstable();
     Ok(out)
 }

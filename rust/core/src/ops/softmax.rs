@@ -8,7 +8,7 @@ use crate::layout::normalize_axis;
 use crate::op::{Backward, Gradients, Op, Saves, SpecRef, Specs, apply, one};
 use crate::ops::reduce::inner;
 use crate::ops::{cast, exp, expand_dims, multiply, negative, one_hot, squeeze, subtract, sum, swapaxes};
-use crate::storage::{In, Out};
+use crate::storage::{Contiguous, In, Out};
 use crate::tensor::Tensor;
 use crate::with_float;
 
@@ -136,10 +136,10 @@ pub fn log_softmax(x: &Tensor, axis: isize) -> Result<Tensor> {
 }
 
 /// Integer labels (int64), each checked to be a class.
-fn checked_labels(labels: &In<'_>, classes: usize) -> Result<Vec<i64>> {
+fn checked_labels<'a>(labels: &In<'a>, classes: usize) -> Result<Contiguous<'a, i64>> {
     let labels = labels.contiguous::<i64>()?;
     match labels.iter().position(|label| !(0..classes as i64).contains(label)) {
-        None => Ok(labels.to_vec()),
+        None => Ok(labels),
         Some(position) => Err(Error::value(
             "sparse_softmax_cross_entropy",
             format!(

@@ -160,8 +160,15 @@ fn pick<V: Vector>(mask: V::Mask, a: V, b: V) -> V {
 
 #[inline(always)]
 fn signum<V: Vector>(x: V) -> V {
-    let magnitude = pick(x.eq(V::zero()), x, V::one().copysign(x));
+    // Not `x` itself: subnormals are equal to zero, too.
+    let magnitude = pick(x.eq(V::zero()), V::zero(), V::one()).copysign(x);
     pick(x.is_nan(), x, magnitude)
+}
+
+/// `y`, but zero where `x` is: subnormals count as zero on every instruction set or on none.
+#[inline(always)]
+fn beside_zero<V: Vector>(x: V, y: V) -> V {
+    pick(x.eq(V::zero()), V::zero().copysign(x), y)
 }
 
 /// 1 for `low < x < high`, else 0.
@@ -192,6 +199,9 @@ fn normal_cdf<V: Vector>(x: V) -> V {
 #[inline(always)]
 fn gelu_parts<V: Vector>(x: V) -> (V, V, V) {
     let k = (2.0 / PI).sqrt();
+    // Beyond 100 all is constant, and squares would overflow; `max` and `min` return their second operand
+    // where that is NaN.
+    let x = c::<V>(100.0).min(c::<V>(-100.0).max(x));
     let x2 = x.mul(x);
     let u = x.mul(x2.mul_add(c(0.044715 * k), c(k)));
     (vecmath::tanh(u), x2.mul_add(c(3.0 * 0.044715 * k), c(k)), x.mul(c(6.0 * 0.044715 * k)))
@@ -296,10 +306,10 @@ unary! {
         ddf(x) = vecmath::exp(x.mul(x).neg()).mul(x).mul(c(-2.0 * FRAC_2_SQRT_PI));
     /// The largest integer not above `x`.
     floor: Floor, [1.7, -1.2] => [1.0, -2.0],
-        f(x) = x.floor(), df(x) = { let _ = x; V::zero() }, ddf(x) = { let _ = x; V::zero() }, integer(i) = i;
+        f(x) = beside_zero(x, x.floor()), df(x) = { let _ = x; V::zero() }, ddf(x) = { let _ = x; V::zero() }, integer(i) = i;
     /// The smallest integer not below `x`.
     ceil: Ceil, [1.2, -1.7] => [2.0, -1.0],
-        f(x) = x.ceil(), df(x) = { let _ = x; V::zero() }, ddf(x) = { let _ = x; V::zero() }, integer(i) = i;
+        f(x) = beside_zero(x, x.ceil()), df(x) = { let _ = x; V::zero() }, ddf(x) = { let _ = x; V::zero() }, integer(i) = i;
     /// The nearest integer, ties to even.
     round: Round, [0.5, 1.5, -1.7] => [0.0, 2.0, -2.0],
         f(x) = x.round(), df(x) = { let _ = x; V::zero() }, ddf(x) = { let _ = x; V::zero() }, integer(i) = i;
@@ -399,7 +409,9 @@ unary! {
             x.mul(V::one().sub(t.mul(t))).mul(du).add(t).add(V::one()).mul(c(0.5))
         },
         ddf(x, s) = if s.approximate == 0.0 {
-            normal_density(x).mul(x.mul(x).neg().add(c(2.0)))
+            // Not through x^2, which overflows where the density is 0.
+            let density = normal_density(x);
+            density.add(density).sub(density.mul(x).mul(x))
         } else {
             let (t, du, ddu) = gelu_parts(x);
             let dt = V::one().sub(t.mul(t)).mul(du);

@@ -5,7 +5,7 @@ use autodan_kernels::copy;
 use autodan_kernels::view::ViewMut;
 
 use crate::error::{Error, Result, show_shape};
-use crate::layout::{AxisRange, Layout, Shape, checked_len, normalize_axis};
+use crate::layout::{AxisRange, Layout, Shape, checked_len, distinct_axes, normalize_axis};
 use crate::op::{Backward, Gradients, Op, SpecRef, Specs, apply, one};
 use crate::storage::{In, Out};
 use crate::tensor::Tensor;
@@ -203,14 +203,7 @@ pub fn resolve_shape(x: &Tensor, shape: &[i64]) -> Result<Shape> {
 /// # Errors
 /// [`Error::Value`] unless `axes` names each axis once.
 pub fn permute(x: &Tensor, axes: &[isize]) -> Result<Tensor> {
-    let mut order = Shape::new();
-    for &axis in axes {
-        let axis = normalize_axis("transpose", axis, x.ndim())?;
-        if order.contains(&axis) {
-            return Err(Error::value("transpose", format!("axis {axis} is named twice in {axes:?}")));
-        }
-        order.push(axis);
-    }
+    let order = distinct_axes("transpose", axes, x.ndim())?;
     if order.len() != x.ndim() {
         let message =
             format!("axes {axes:?} do not name all of the {} dimensions of {}", x.ndim(), x.show_shape());
@@ -292,8 +285,7 @@ pub fn squeeze(x: &Tensor, axes: Option<&[isize]>) -> Result<Tensor> {
     match axes {
         None => drop.iter_mut().zip(x.shape()).for_each(|(drop, &side)| *drop = side == 1),
         Some(axes) => {
-            for &axis in axes {
-                let index = normalize_axis("squeeze", axis, x.ndim())?;
+            for (index, axis) in distinct_axes("squeeze", axes, x.ndim())?.into_iter().zip(axes) {
                 if x.shape()[index] != 1 {
                     let message = format!(
                         "axis {axis} of shape {} has side {}, not 1",
@@ -352,12 +344,11 @@ pub fn slice(x: &Tensor, ranges: &[AxisRange]) -> Result<Tensor> {
 /// The given axes (all by default) run backwards.
 ///
 /// # Errors
-/// [`Error::Index`] for an axis that does not exist.
+/// [`Error::Index`] for an axis that does not exist, [`Error::Value`] for one that is named twice.
 pub fn flip(x: &Tensor, axes: Option<&[isize]>) -> Result<Tensor> {
     let mut ranges: Vec<AxisRange> = x.shape().iter().map(|&side| AxisRange::full(side)).collect();
     let all: Vec<isize> = (0..x.ndim() as isize).collect();
-    for &axis in axes.unwrap_or(&all) {
-        let axis = normalize_axis("flip", axis, x.ndim())?;
+    for axis in distinct_axes("flip", axes.unwrap_or(&all), x.ndim())? {
         let side = x.shape()[axis];
         ranges[axis] = AxisRange { start: side.saturating_sub(1), step: -1, len: side };
     }

@@ -1,7 +1,7 @@
 //! Writes into a tensor, for a handle's `t[...] = value`: copy-on-write, outside differentiation.
 
-use autodan_kernels::copy;
 use autodan_kernels::view::ViewMut;
+use autodan_kernels::{copy, par};
 
 use crate::error::{Error, Result};
 use crate::layout::{AxisRange, Layout, Shape};
@@ -29,6 +29,11 @@ fn fit(value: &Tensor, target: &Tensor, shape: &[usize]) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`] when the value does not broadcast. On an error nothing has changed.
 pub fn write_slice(target: &mut Tensor, ranges: &[AxisRange], shape: &[usize], value: &Tensor) -> Result<()> {
+    // An interrupt half-way would leave the target half-written, a fork the lock on it taken.
+    par::whole(|| write_ranges(target, ranges, shape, value))
+}
+
+fn write_ranges(target: &mut Tensor, ranges: &[AxisRange], shape: &[usize], value: &Tensor) -> Result<()> {
     let selected: Shape = ranges.iter().map(|range| range.len).collect();
     let value = crate::ops::reshape(&fit(value, target, shape)?, &selected)?;
     let layout = Layout::contiguous(Shape::from_slice(target.shape())).slice(ranges);
@@ -46,6 +51,10 @@ pub fn write_slice(target: &mut Tensor, ranges: &[AxisRange], shape: &[usize], v
 /// # Errors
 /// As [`write_slice`].
 pub fn write_at(target: &mut Tensor, positions: &Tensor, value: &Tensor) -> Result<()> {
+    par::whole(|| write_positions(target, positions, value))
+}
+
+fn write_positions(target: &mut Tensor, positions: &Tensor, value: &Tensor) -> Result<()> {
     let value = fit(value, target, positions.shape())?;
     let positions = positions.contiguous_elements::<i64>()?;
     with_dtype!(target.dtype(), T => write::<T>(target, &positions, &value))

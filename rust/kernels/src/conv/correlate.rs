@@ -16,12 +16,13 @@ use std::ops::Range;
 use crate::buffer::{AllocError, Buffer};
 use crate::conv::depthwise::Channels;
 use crate::conv::halo::{Bands, Images};
+use crate::conv::{LONGEST, piece};
 use crate::element::Float;
 use crate::gemm::kernel::{Block, Multiply, PADDING, Run};
 use crate::gemm::pack::{Gather, Strided};
 use crate::gemm::plan::{TASK, Tiling};
 use crate::out::Out;
-use crate::par;
+use crate::par::{self, Pace};
 
 /// The most tasks that an output is cut into for the sake of balance.
 const MAX_TASKS: usize = 64;
@@ -156,10 +157,14 @@ impl<T: Float> Correlation<'_, T> {
         let index = group * self.width.div_ceil(nr) + panel;
         let a_row = (self.strides[1] * self.images.channels) as isize;
         let column = group * self.width + panel * nr;
-        for p in 0..band.rows {
+        let contraction = taps * self.depth;
+        let parts = runs.len().div_ceil(contraction.div_ceil(LONGEST).max(1)).max(1);
+        let pixels = piece(nr.saturating_mul(contraction.min(LONGEST)), mr);
+        let step = |p: usize, pixel: usize, runs: &[Run], accumulate: bool| {
+            let start = p * self.strides[0] * band.row + group * self.depth;
             let block = Block {
                 runs,
-                a: band.input.wrapping_add(p * self.strides[0] * band.row + group * self.depth),
+                a: band.input.wrapping_add(start).wrapping_offset(pixel as isize * a_row),
                 a_row,
                 a_k: 1,
                 a_tile: mr as isize * a_row,
@@ -168,36 +173,52 @@ impl<T: Float> Correlation<'_, T> {
                 b_panel: 0,
                 ahead: 0,
                 b_padded: true,
-                c: self.out.ptr().wrapping_add(band.output + p * self.row + column),
+                c: self.out.ptr().wrapping_add(band.output + p * self.row + pixel * self.pixel + column),
                 c_row: self.pixel,
-                rows: self.cols,
+                rows: pixels.min(self.cols - pixel),
                 cols: nr.min(self.width - panel * nr),
                 mr,
                 nr,
                 by_panel: true,
-                accumulate: false,
+                accumulate,
             };
             // SAFETY: the band holds what the taps of its rows reach, the packed weights end with
             // padding, and the caller has this part of the output to itself.
             T::dispatch(unsafe { Multiply::new(block) });
+        };
+        let mut pace = Pace::default();
+        for p in 0..band.rows {
+            for pixel in (0..self.cols).step_by(pixels) {
+                // Without taps there is one step, which writes the zeros.
+                for first in (0..runs.len().max(1)).step_by(parts) {
+                    pace.step(contraction.min(LONGEST) * nr);
+                    step(p, pixel, &runs[first..runs.len().min(first + parts)], first > 0);
+                }
+            }
         }
     }
 
     /// All channels of a band's rows, each with its own kernel.
     fn depthwise(&self, band: &Band<T>, taps: &[Run]) {
+        let pixels = piece(taps.len().saturating_mul(self.groups), 4);
+        let mut pace = Pace::default();
         for p in 0..band.rows {
-            let channels = Channels {
-                taps,
-                x: band.input.wrapping_add(p * self.strides[0] * band.row),
-                x_pixel: self.strides[1] * self.images.channels,
-                w: self.weights.data.as_ptr(),
-                y: self.out.ptr().wrapping_add(band.output + p * self.row),
-                y_pixel: self.pixel,
-                pixels: self.cols,
-                channels: self.groups,
-            };
-            // SAFETY: as in `panel`; a tap's weights are one for each channel.
-            T::dispatch(unsafe { crate::conv::depthwise::Forward::new(channels) });
+            for pixel in (0..self.cols).step_by(pixels) {
+                let x_pixel = self.strides[1] * self.images.channels;
+                let channels = Channels {
+                    taps,
+                    x: band.input.wrapping_add(p * self.strides[0] * band.row + pixel * x_pixel),
+                    x_pixel,
+                    w: self.weights.data.as_ptr(),
+                    y: self.out.ptr().wrapping_add(band.output + p * self.row + pixel * self.pixel),
+                    y_pixel: self.pixel,
+                    pixels: pixels.min(self.cols - pixel),
+                    channels: self.groups,
+                };
+                pace.step(channels.pixels * taps.len() * self.groups);
+                // SAFETY: as in `panel`; a tap's weights are one for each channel.
+                T::dispatch(unsafe { crate::conv::depthwise::Forward::new(channels) });
+            }
         }
     }
 
@@ -248,7 +269,9 @@ impl<T: Float> Correlation<'_, T> {
             if cols < nr {
                 to.fill(T::ZERO);
             }
+            let mut pace = Pace::default();
             for (i, tap) in to.chunks_exact_mut((self.depth * nr).max(1)).enumerate() {
+                pace.step(self.depth * nr);
                 let (y, x) = (ys[i / xs.len()].kernel, xs[i % xs.len()].kernel);
                 let start = (y * weights.kernel_width + x) * weights.tap
                     + group * weights.group

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::buffer::{AllocError, Buffer};
 use crate::element::Float;
+use crate::par::Pace;
 
 /// A batch of images in NHWC order.
 #[derive(Clone, Copy)]
@@ -63,7 +64,9 @@ impl<'a, T: Float> Bands<'a, T> {
         let end = self.x.end.clamp(first, width as isize);
         let left = (first - self.x.start).min(self.x.len() as isize) as usize * channels;
         let used = (end - first) as usize * channels;
+        let mut pace = Pace::default();
         for (to, y) in scratch[..y.len() * row].chunks_exact_mut(row.max(1)).zip(y) {
+            pace.step(row);
             if (0..height as isize).contains(&y) {
                 let start = (y as usize * width + first as usize) * channels;
                 to[..left].fill(T::ZERO);

@@ -15,6 +15,7 @@ use crate::buffer::AllocError;
 use crate::element::Float;
 use crate::gemm::{Matrix, gemm};
 use crate::out::Out;
+use crate::view::len;
 use correlate::{Correlation, Tap, Weights};
 use halo::Images;
 
@@ -69,6 +70,19 @@ pub struct Conv2d {
     pub groups: usize,
 }
 
+/// The most multiply-adds between two checkpoints of a task: a few milliseconds. Pieces of this size do not
+/// change a sum.
+const PIECE: usize = 1 << 26;
+
+/// The longest contraction in one chain of sums, which is also the longest without a checkpoint: kernels
+/// with more taps times channels are summed in parts.
+const LONGEST: usize = 1 << 20;
+
+/// How many of the things that cost `work` each are a piece: a multiple of `unit`.
+fn piece(work: usize, unit: usize) -> usize {
+    (PIECE / work.max(1)).max(1).next_multiple_of(unit)
+}
+
 impl Conv2d {
     fn check(&self, x: usize, w: usize, y: usize) {
         assert!(self.groups > 0, "no groups");
@@ -80,10 +94,22 @@ impl Conv2d {
             self.strides.iter().chain(&self.dilation).all(|&n| n > 0),
             "strides and dilation are at least 1"
         );
-        assert_eq!(x, self.batch * self.in_height * self.in_width * self.in_channels, "wrong input size");
-        assert_eq!(y, self.batch * self.out_height * self.out_width * self.out_channels, "wrong output size");
-        let taps = self.kernel_height * self.kernel_width;
-        assert_eq!(w, taps * (self.in_channels / self.groups) * self.out_channels, "wrong kernel size");
+        let input = [self.batch, self.in_height, self.in_width, self.in_channels];
+        let output = [self.batch, self.out_height, self.out_width, self.out_channels];
+        let kernel =
+            [self.kernel_height, self.kernel_width, self.in_channels / self.groups, self.out_channels];
+        assert_eq!(Some(x), len(&input), "wrong input size");
+        assert_eq!(Some(y), len(&output), "wrong output size");
+        assert_eq!(Some(w), len(&kernel), "wrong kernel size");
+        // Positions are signed; one that wrapped around would be read out of bounds.
+        let sides = [(self.out_height, self.kernel_height), (self.out_width, self.kernel_width)];
+        for (dim, (outputs, taps)) in sides.into_iter().enumerate() {
+            let moved = outputs.saturating_sub(1) as i128 * self.strides[dim] as i128;
+            let reach = taps.saturating_sub(1) as i128 * self.dilation[dim] as i128;
+            let padding = self.padding[dim].iter().map(|&n| n as i128).sum::<i128>();
+            let inside = moved.saturating_add(reach).saturating_add(padding) < isize::MAX as i128;
+            assert!(inside || x + y == 0, "positions out of range");
+        }
     }
 
     /// Whether it is one matrix product over all pixels.

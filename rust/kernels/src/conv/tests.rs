@@ -1,5 +1,7 @@
 //! Convolutions and their gradients against naive loops in float64.
 
+mod random;
+
 use super::{Conv2d, backward_data, backward_weights, forward};
 use crate::element::Float;
 use crate::gemm::tests::{roundoff, values};
@@ -239,4 +241,18 @@ fn lengths_are_checked() {
     let c = PLAIN.conv();
     let (nx, nw, ny) = sizes(&c);
     let _ = forward(&c, &vec![0.0f32; nx], &vec![0.0; nw + 1], &mut vec![0.0; ny]);
+}
+
+#[test]
+fn sizes_that_wrap_around_are_refused() {
+    let refused = |c: Conv2d, x: usize, w: usize, y: usize| {
+        let run = || forward(&c, &vec![0.0f32; x], &vec![0.0; w], &mut vec![0.0; y]);
+        assert!(std::panic::catch_unwind(run).is_err(), "{c:?}");
+    };
+    let (nx, nw, ny) = sizes(&PLAIN.conv());
+    let half = 1 << (usize::BITS / 2);
+    refused(Conv2d { batch: half, in_height: half, ..PLAIN.conv() }, 0, nw, ny);
+    refused(Conv2d { batch: half, out_height: half, ..PLAIN.conv() }, nx, nw, 0);
+    refused(Conv2d { strides: [usize::MAX / 2, 1], ..PLAIN.conv() }, nx, nw, ny);
+    refused(Conv2d { dilation: [1, isize::MAX as usize], ..PLAIN.conv() }, nx, nw, ny);
 }

@@ -9,14 +9,14 @@
 use std::ops::Range;
 
 use crate::buffer::{AllocError, Buffer};
-use crate::conv::Conv2d;
 use crate::conv::depthwise::{Backward, Channels};
 use crate::conv::halo::{Bands, Images};
+use crate::conv::{Conv2d, piece};
 use crate::element::Float;
 use crate::gemm::kernel::{Block, Multiply, Run};
 use crate::gemm::plan::{TASK, Tiling};
 use crate::out::Out;
-use crate::par;
+use crate::par::{self, Pace};
 
 /// The most chunks, and the most elements that their sums take.
 const MAX_CHUNKS: usize = 16;
@@ -163,8 +163,12 @@ impl<T: Float> WeightGradient<'_, T> {
         let (taps, rows) =
             if self.is_merged() { (1, conv.kernel_width * depth) } else { (conv.kernel_width, depth) };
         let column = group * width + panel * nr;
-        for x in 0..taps {
-            let input = y * conv.dilation[0] * band.row + x * conv.dilation[1] * conv.in_channels;
+        let pixels = band.runs.len() * conv.out_width;
+        let part = piece(nr.saturating_mul(pixels), mr);
+        let mut pace = Pace::default();
+        for (x, row) in (0..taps).flat_map(|x| (0..rows).step_by(part).map(move |row| (x, row))) {
+            let input = y * conv.dilation[0] * band.row + x * conv.dilation[1] * conv.in_channels + row;
+            pace.step(part.min(rows - row) * nr * pixels);
             let block = Block {
                 runs: band.runs,
                 a: band.input.wrapping_add(input + group * depth),
@@ -176,9 +180,9 @@ impl<T: Float> WeightGradient<'_, T> {
                 b_panel: 0,
                 ahead: 0,
                 b_padded: false,
-                c: to.wrapping_add((y * conv.kernel_width + x) * depth * conv.out_channels + column),
+                c: to.wrapping_add(((y * conv.kernel_width + x) * depth + row) * conv.out_channels + column),
                 c_row: conv.out_channels,
-                rows,
+                rows: part.min(rows - row),
                 cols: nr.min(width - panel * nr),
                 mr,
                 nr,
@@ -209,9 +213,12 @@ impl<T: Float> WeightGradient<'_, T> {
         let taps: Vec<Run> = (0..conv.kernel_height * conv.kernel_width)
             .map(|i| tap(i / conv.kernel_width, i % conv.kernel_width))
             .collect();
-        for run in band.runs {
+        let part = piece(conv.out_width.saturating_mul(conv.out_channels), 1);
+        let mut pace = Pace::default();
+        for (run, taps) in band.runs.iter().flat_map(|run| taps.chunks(part).map(move |taps| (run, taps))) {
+            pace.step(taps.len() * conv.out_width * conv.out_channels);
             let row = Channels {
-                taps: &taps,
+                taps,
                 x: band.input.wrapping_offset(run.a),
                 x_pixel: conv.strides[1] * conv.in_channels,
                 w: to,

@@ -19,7 +19,8 @@ pub(crate) mod tests;
 use crate::buffer::{AllocError, Buffer};
 use crate::element::{Element, Float, Number};
 use crate::out::Out;
-use crate::par;
+use crate::par::{self, Pace};
+use crate::view::len;
 use pack::Strided;
 
 /// Steps of the contraction in one block: enough that adding its sums to the output costs little,
@@ -102,7 +103,7 @@ impl<'a, T> Matrix<'a, T> {
 /// When the sizes do not fit together.
 pub fn gemm<T: Float>(a: Matrix<T>, b: Matrix<T>, c: &mut [T]) -> Result<(), AllocError> {
     assert_eq!(a.cols, b.rows, "inner sizes differ");
-    assert_eq!(c.len(), a.rows * b.cols, "wrong output size");
+    assert_eq!(Some(c.len()), len(&[a.rows, b.cols]), "wrong output size");
     product::product(a.strided(), b.strided(), Out::new(c))
 }
 
@@ -156,7 +157,7 @@ fn batched_sizes<'a, T: Element>(
     let (first_a, first_b) = (a(0), b(0));
     let (m, k, n) = (first_a.rows, first_a.cols, first_b.cols);
     assert_eq!(k, first_b.rows, "inner sizes differ");
-    assert_eq!(c.len(), batch * m * n, "wrong output size");
+    assert_eq!(Some(c.len()), len(&[batch, m, n]), "wrong output size");
     (!c.is_empty()).then_some((m, k, n))
 }
 
@@ -183,16 +184,20 @@ pub fn matmul_integer<'a, T: Number>(
             x.data[x.offset.wrapping_add_signed(i as isize * x.row_stride + j as isize * x.col_stride)]
         };
         // The inner loop runs over contiguous columns of b.
-        let mut columns = Buffer::new(k * n)?;
+        let mut columns = Buffer::new(k.saturating_mul(n))?;
+        let mut pace = Pace::default();
         for (p, row) in columns.chunks_exact_mut(n).enumerate() {
+            pace.step(n);
             row.iter_mut().enumerate().for_each(|(j, x)| *x = at(&b, p, j));
         }
         // SAFETY: the items' parts of the output are disjoint, and each is used once.
         let c = unsafe { out.slice(i * m * n..(i + 1) * m * n) };
         c.fill(T::ZERO);
         par::for_each_chunk(c, n.saturating_mul(1 + par::GRAIN / k.saturating_mul(n).max(1)), |start, c| {
+            let mut pace = Pace::default();
             for (r, row) in c.chunks_exact_mut(n).enumerate() {
                 for (p, factors) in columns.chunks_exact(n).enumerate() {
+                    pace.step(n);
                     let x = at(&a, start / n + r, p);
                     row.iter_mut().zip(factors).for_each(|(y, &f)| *y = y.add(x.mul(f)));
                 }

@@ -7,7 +7,7 @@ use crate::gemm::kernel::{Block, Multiply, PADDING, Run};
 use crate::gemm::pack::{Gather, Strided};
 use crate::gemm::plan::{Grid, Tiling};
 use crate::out::Out;
-use crate::par;
+use crate::par::{self, Pace};
 
 /// At most this many elements of the vector operand are packed at once.
 const MAX_PACKED: usize = 1 << 24;
@@ -137,8 +137,10 @@ impl<T: Float> Product<'_, T> {
             true => (scratch.as_mut_ptr(), cols),
             false => (self.c.ptr().wrapping_add(row * self.c_row + col), self.c_row),
         };
+        let mut pace = Pace::default();
         for p in (0..*k).step_by(KC) {
             let depth = KC.min(k - p);
+            pace.step(depth * rows * cols);
             let block = Block {
                 runs: &[Run { a: 0, b: 0, len: depth }],
                 a: a.at(first_row / mr, p),
@@ -216,7 +218,9 @@ unsafe impl<T: Sync> Sync for Panels<T> {}
 /// one is filled up with zeros.
 fn pack_panels<T: Float>(operand: Strided<T>, width: usize) -> Result<Buffer<T>, AllocError> {
     let (k, sides) = (operand.rows, operand.cols);
-    let mut packed = Buffer::new(sides.div_ceil(width) * width * k + PADDING)?;
+    // An operand that is a broadcast may be larger than any memory.
+    let len = sides.next_multiple_of(width).saturating_mul(k).saturating_add(PADDING);
+    let mut packed = Buffer::new(len)?;
     // A task packs this many steps of one panel.
     let depth = (par::GRAIN / width).max(1);
     let blocks = k.div_ceil(depth);

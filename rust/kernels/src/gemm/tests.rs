@@ -29,9 +29,11 @@ enum Layout {
     Transposed,
     /// Both strides larger than needed, and the rows backwards.
     Scattered,
+    /// The columns backwards.
+    Reversed,
 }
 
-const LAYOUTS: [Layout; 3] = [Layout::RowMajor, Layout::Transposed, Layout::Scattered];
+const LAYOUTS: [Layout; 4] = [Layout::RowMajor, Layout::Transposed, Layout::Scattered, Layout::Reversed];
 
 /// The matrix of `dense` (row-major rows x cols) laid out in `storage`.
 fn lay_out<'a, T: Float>(
@@ -44,6 +46,7 @@ fn lay_out<'a, T: Float>(
     let (offset, row, col) = match layout {
         Layout::RowMajor => (0, cols as isize, 1),
         Layout::Transposed => (0, 1, rows as isize),
+        Layout::Reversed => (cols.saturating_sub(1), cols as isize, -1),
         Layout::Scattered => (rows.saturating_sub(1) * (3 * cols + 1), -(3 * cols as isize + 1), 2),
     };
     storage.clear();
@@ -158,6 +161,75 @@ fn a_nan_reaches_its_row_or_column_only() {
 }
 
 #[test]
+fn zeros_times_infinity_and_nan_are_never_skipped() {
+    // Small integers have exact sums, so every element is compared with plain arithmetic to the bit.
+    let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+    let mut random = crate::testing::Random(9);
+    let mut draw = |n: usize| -> Vec<f32> {
+        let rare = 1 + random.below(40);
+        (0..n)
+            .map(|_| match random.below(rare) {
+                0 => special[random.below(3)],
+                _ => random.below(3) as f32 - 1.0,
+            })
+            .collect()
+    };
+    let (mut a_storage, mut b_storage) = (Vec::new(), Vec::new());
+    for m in [1, 2, 7, 14, 15, 17, 33] {
+        for n in [1, 3, 8, 15, 16, 17, 31, 33, 70] {
+            for k in [1, 2, 9, 40] {
+                let (a, b) = (draw(m * k), draw(k * n));
+                let want = |i: usize, j: usize| (0..k).map(|p| a[i * k + p] * b[p * n + j]).sum::<f32>();
+                let want: Vec<f32> = (0..m * n).map(|at| want(at / n, at % n)).collect();
+                let layouts = LAYOUTS.map(|a| LAYOUTS.map(|b| (a, b)));
+                on_every_isa(|_| {
+                    for &(a_layout, b_layout) in layouts.as_flattened() {
+                        let mut c = vec![0.5; m * n];
+                        let a = lay_out(&a, m, k, a_layout, &mut a_storage);
+                        gemm(a, lay_out(&b, k, n, b_layout, &mut b_storage), &mut c).unwrap();
+                        let same =
+                            c.iter().zip(&want).all(|(c, want)| c == want || (c.is_nan() && want.is_nan()));
+                        assert!(same, "{m}x{k}x{n} {a_layout:?} {b_layout:?}: {c:?}, not {want:?}");
+                    }
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn broadcast_operands_are_their_copies() {
+    on_every_isa(|_| {
+        for (m, k, n) in [(1, 5, 9), (17, 9, 33), (40, 600, 70), (200, 3, 1)] {
+            let (row, col, b) = (values::<f32>(k, 1), values::<f32>(m, 2), values::<f32>(k * n, 3));
+            let b = Matrix::new(&b, 0, k, n, n as isize, 1);
+            let rows: Vec<f32> = (0..m * k).map(|i| row[i % k]).collect();
+            let cols: Vec<f32> = (0..m * k).map(|i| col[i / k]).collect();
+            for (view, copy) in [
+                (Matrix::new(&row, 0, m, k, 0, 1), rows),
+                (Matrix::new(&col, 0, m, k, 1, 0), cols),
+                (Matrix::new(&col, 0, m, k, 0, 0), vec![col[0]; m * k]),
+            ] {
+                let (mut c, mut want) = (vec![f32::NAN; m * n], vec![f32::NAN; m * n]);
+                gemm(view, b, &mut c).unwrap();
+                gemm(Matrix::new(&copy, 0, m, k, k as isize, 1), b, &mut want).unwrap();
+                assert!(c == want, "{m}x{k}x{n}");
+            }
+        }
+    });
+}
+
+#[test]
+fn operands_larger_than_any_memory_are_errors() {
+    let (one, side) = ([1.0f32], 1 << 59);
+    let (a, b) = (Matrix::new(&one, 0, 1, side, 0, 0), Matrix::new(&one, 0, side, 1, 0, 0));
+    assert!(gemm(a, b, &mut [0.0]).is_err());
+    let one = [1i64];
+    let (a, b) = (|_| Matrix::new(&one, 0, 1, side, 0, 0), |_| Matrix::new(&one, 0, side, 1, 0, 0));
+    assert!(matmul_integer(1, &a, &b, &mut [0]).is_err());
+}
+
+#[test]
 fn batches_are_products_one_by_one() {
     on_every_isa(|_| {
         for (batch, m, k, n) in
@@ -210,4 +282,13 @@ fn integers_wrap_around() {
 #[should_panic(expected = "matrix reaches out of its data")]
 fn a_matrix_must_lie_in_its_data() {
     let _ = Matrix::new(&[0.0f32; 5], 0, 2, 3, 3, 1);
+}
+
+#[test]
+#[should_panic(expected = "wrong output size")]
+fn a_product_too_large_to_count_is_refused() {
+    let (one, side) = ([1.0f32], 1 << (usize::BITS / 2));
+    // Broadcast operands need no memory; the product of their sides wraps around to 0.
+    let (a, b) = (Matrix::new(&one, 0, side, 1, 0, 1), Matrix::new(&one, 0, 1, side, 1, 0));
+    let _ = gemm(a, b, &mut []);
 }

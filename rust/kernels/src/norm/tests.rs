@@ -132,3 +132,21 @@ fn an_empty_batch_has_zero_statistics() {
     let out = forward::<f32>(&[], 3, None, None);
     assert_eq!((out.mean, out.variance), (vec![0.0; 3], vec![0.0; 3]));
 }
+
+#[test]
+fn nan_stays_in_its_channel_in_every_lane() {
+    on_every_isa(|_| {
+        for channels in 1..=67 {
+            for at in 0..channels {
+                let mut x: Vec<f32> = Random(3).floats(3 * channels, 1.0);
+                x[channels + at] = f32::NAN;
+                let (mut y, mut mean, mut variance) = (x.clone(), vec![0.0; channels], vec![0.0; channels]);
+                batch_norm(&x, channels, None, None, 1e-3, &mut y, &mut mean, &mut variance).unwrap();
+                assert!((0..y.len()).all(|i| y[i].is_nan() == (i % channels == at)), "{at} of {channels}");
+                assert!(
+                    (0..channels).all(|c| mean[c].is_nan() == (c == at) && variance[c].is_nan() == (c == at))
+                );
+            }
+        }
+    });
+}

@@ -1,5 +1,7 @@
 //! Pooling against naive loops.
 
+mod random;
+
 use super::*;
 use crate::gemm::tests::{roundoff, values};
 use crate::isa::on_every_isa;

@@ -1,11 +1,12 @@
 //! The two shapes of reductions: along rows, and along columns.
 
 use crate::buffer::{AllocError, Buffer};
-use crate::element::{Element, Float};
-use crate::isa::Kernel;
+use crate::element::Element;
+use crate::isa::{Kernel, dispatch_exact};
 use crate::out::Out;
 use crate::par::{self, GRAIN};
 use crate::simd::Vector;
+use crate::subnormal::{self, Flush};
 
 /// Accumulators side by side: two of the widest registers of float32. The same number for all
 /// instruction sets, so a sum has the same bits on each.
@@ -31,6 +32,8 @@ const STRIP: usize = 1024;
 
 /// An associative operation with its neutral element; both methods are `#[inline(always)]`.
 pub(super) trait Reducer<T: Element>: Copy + Sync {
+    /// Whether it computes, rather than picks one of its operands: then float32 flushes subnormals.
+    const COMPUTES: bool;
     fn identity() -> T;
     fn combine(a: T, b: T) -> T;
 }
@@ -44,13 +47,20 @@ pub(super) fn fold_middle<T: Element, R: Reducer<T>>(
     y: &mut [T],
 ) -> Result<(), AllocError> {
     assert!(x.len() == outer * n * inner && y.len() == outer * inner);
+    // For what this thread combines of the tasks' results.
+    let _flush = flush::<T, R>();
     if inner == 1 { rows::<T, R>(x, n, y) } else { columns::<T, R>(x, outer, n, inner, y) }
+}
+
+fn flush<T: Element, R: Reducer<T>>() -> Option<Flush> {
+    if R::COMPUTES { subnormal::arithmetic::<T>() } else { None }
 }
 
 /// Runs a loop inside a function compiled for the active instruction set.
 #[inline(always)]
-fn compiled<K: Kernel<f32>>(kernel: K) -> K::Output {
-    f32::dispatch(kernel)
+fn compiled<T: Element, R: Reducer<T>, K: Kernel<f32>>(kernel: K) -> K::Output {
+    let _flush = flush::<T, R>();
+    dispatch_exact(kernel)
 }
 
 /// Combines elements pairwise, in place, into the first.
@@ -71,7 +81,7 @@ fn rows<T: Element, R: Reducer<T>>(x: &[T], n: usize, y: &mut [T]) -> Result<(),
     if n <= SEGMENT {
         par::for_each_chunk(y, (GRAIN / n).max(1), |start, y| {
             let x = &x[start * n..(start + y.len()) * n];
-            compiled(Rows::<T, R> { x, n, y, operation: std::marker::PhantomData });
+            compiled::<T, R, _>(Rows::<T, R> { x, n, y, operation: std::marker::PhantomData });
         });
         return Ok(());
     }
@@ -80,7 +90,7 @@ fn rows<T: Element, R: Reducer<T>>(x: &[T], n: usize, y: &mut [T]) -> Result<(),
     par::for_each_chunk(&mut partial, 1, |task, partial| {
         let (row, from) = (task / segments, task % segments * SEGMENT);
         let x = &x[row * n + from..row * n + (from + SEGMENT).min(n)];
-        compiled(Rows::<T, R> { x, n: x.len(), y: partial, operation: std::marker::PhantomData });
+        compiled::<T, R, _>(Rows::<T, R> { x, n: x.len(), y: partial, operation: std::marker::PhantomData });
     });
     for (y, partial) in y.iter_mut().zip(partial.chunks_exact_mut(segments)) {
         *y = pairwise::<T, R>(partial);
@@ -160,7 +170,7 @@ fn columns<T: Element, R: Reducer<T>>(
             let at = (o * chunks + chunk) * inner;
             // SAFETY: units differ in their row of the output or in their strip of it.
             let y = unsafe { out.slice(at + left..at + right) };
-            compiled(Columns::<T, R> { x, inner, left, y, operation: std::marker::PhantomData });
+            compiled::<T, R, _>(Columns::<T, R> { x, inner, left, y, operation: std::marker::PhantomData });
         }
     });
     let Some(mut partial) = partial else { return Ok(()) };

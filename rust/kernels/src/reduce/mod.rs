@@ -17,10 +17,11 @@ use kernels::{Reducer, fold_middle};
 pub use position::{argmax, argmin};
 
 macro_rules! reducer {
-    ($name:ident, $bound:ident, $identity:expr, $combine:expr) => {
+    ($name:ident, $bound:ident, $computes:expr, $identity:expr, $combine:expr) => {
         #[derive(Clone, Copy)]
         struct $name;
         impl<T: $bound> Reducer<T> for $name {
+            const COMPUTES: bool = $computes;
             #[inline(always)]
             fn identity() -> T {
                 $identity
@@ -32,14 +33,15 @@ macro_rules! reducer {
         }
     };
 }
-reducer!(Sum, Number, T::ZERO, T::add);
-reducer!(Prod, Number, T::ONE, T::mul);
-reducer!(Max, Number, T::LOWEST, T::maximum);
-reducer!(Min, Number, T::HIGHEST, T::minimum);
+reducer!(Sum, Number, true, T::ZERO, T::add);
+reducer!(Prod, Number, true, T::ONE, T::mul);
+reducer!(Max, Number, false, T::LOWEST, T::maximum);
+reducer!(Min, Number, false, T::HIGHEST, T::minimum);
 
 #[derive(Clone, Copy)]
 struct Any;
 impl Reducer<Bool> for Any {
+    const COMPUTES: bool = false;
     #[inline(always)]
     fn identity() -> Bool {
         Bool::FALSE
@@ -53,6 +55,7 @@ impl Reducer<Bool> for Any {
 #[derive(Clone, Copy)]
 struct All;
 impl Reducer<Bool> for All {
+    const COMPUTES: bool = false;
     #[inline(always)]
     fn identity() -> Bool {
         Bool::TRUE

@@ -2,7 +2,7 @@
 
 use crate::buffer::AllocError;
 use crate::element::Number;
-use crate::par::{self, GRAIN};
+use crate::par::{self, GRAIN, Pace};
 use crate::reduce::contiguous;
 use crate::view::View;
 
@@ -61,10 +61,12 @@ fn position<T: Number>(
     #[allow(clippy::eq_op)]
     let beats = |new: T, best: T| better(new, best) || (new != new && best == best);
     par::for_each_chunk(y, (GRAIN / n).max(1), |start, y| {
+        let mut pace = Pace::default();
         if inner == 1 {
             for (y, x) in y.iter_mut().zip(x[start * n..].chunks_exact(n)) {
                 let mut best = 0;
                 for k in 1..n {
+                    pace.step(1);
                     if beats(x[k], x[best]) {
                         best = k;
                     }
@@ -83,6 +85,7 @@ fn position<T: Number>(
             best[..width].copy_from_slice(&x[left..left + width]);
             y.fill(0);
             for (k, x) in x.chunks_exact(inner).enumerate().skip(1) {
+                pace.step(width);
                 for ((y, best), &x) in y.iter_mut().zip(&mut best).zip(&x[left..left + width]) {
                     if beats(x, *best) {
                         *best = x;

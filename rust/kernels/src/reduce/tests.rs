@@ -122,31 +122,92 @@ fn positions_of_extremes() {
     }
 }
 
-#[test]
-fn nan_is_seen_in_every_position() {
-    on_every_isa(|_| {
-        for n in [1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 65, 100] {
-            for at in 0..n {
-                let mut x = vec![1.0f32; n];
-                x[at] = f32::NAN;
-                for (shape, axis) in [([1, n], 1), ([n, 1], 0)] {
-                    let strides = crate::testing::row_major(&shape);
+/// Lengths below, at and above every number of lanes and accumulators, and those of blocks.
+fn lengths() -> impl Iterator<Item = usize> {
+    (1..=67).chain([127, 128, 129, 255, 256, 257, 1023, 1024, 1025])
+}
+
+/// The reductions of ones with `special` at `at`: sum, product, maximum, minimum.
+fn expected(n: usize, special: f64) -> [f64; 4] {
+    let largest = if n > 1 && special < 1.0 { 1.0 } else { special };
+    let smallest = if n > 1 && special > 1.0 { 1.0 } else { special };
+    [special, special, largest, smallest]
+}
+
+fn special_in_every_position<T: Float>() {
+    let same = |got: T, want: f64| got.to_f64() == want || (got.to_f64().is_nan() && want.is_nan());
+    for n in lengths() {
+        for at in (0..n).step_by(if n > 300 { 41 } else { 1 }) {
+            for special in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                let mut x = vec![T::ONE; n];
+                x[at] = T::from_f64(special);
+                let want = expected(n, special);
+                for (shape, strides, axis) in [([1, n], [n as isize, 1], 1), ([n, 1], [1, 1], 0)] {
                     let view = View::new(&x, 0, &shape, &strides);
-                    let mut y = [0.0];
-                    for f in [sum::<f32>, max, min] {
+                    let mut y = [T::ZERO];
+                    for (f, want) in [sum::<T>, prod, max, min].into_iter().zip(want) {
                         f(view, &[axis], &mut y).unwrap();
-                        assert!(y[0].is_nan());
+                        assert!(same(y[0], want), "{special} at {at} of {n}: {:?}, not {want}", y[0]);
                     }
+                    let mut position = [0];
+                    argmax(view, axis, &mut position).unwrap();
+                    assert_eq!(
+                        position[0],
+                        if special < 1.0 { i64::from(at == 0 && n > 1) } else { at as i64 }
+                    );
+                    argmin(view, axis, &mut position).unwrap();
+                    assert_eq!(
+                        position[0],
+                        if special > 1.0 { i64::from(at == 0 && n > 1) } else { at as i64 }
+                    );
                 }
-                // Down the columns, only the NaN's own column has it.
-                let wide: Vec<f32> =
-                    (0..3).flat_map(|r| if r == 1 { x.clone() } else { vec![2.0; n] }).collect();
-                let mut y = vec![0.0; n];
-                for f in [sum::<f32>, max, min] {
-                    f(View::new(&wide, 0, &[3, n], &[n as isize, 1]), &[0], &mut y).unwrap();
-                    assert!((0..n).all(|i| y[i].is_nan() == (i == at)));
+                // Down the columns, only the special value's own column has it.
+                let wide: Vec<T> = [vec![T::ONE; n], x, vec![T::ONE; n]].concat();
+                let (shape, strides) = ([3, n], [n as isize, 1]);
+                let view = View::new(&wide, 0, &shape, &strides);
+                let mut y = vec![T::ZERO; n];
+                for (k, f) in [sum::<T>, prod, max, min].into_iter().enumerate() {
+                    f(view, &[0], &mut y).unwrap();
+                    let other = if k == 0 { 3.0 } else { 1.0 };
+                    let want = expected(3, special)[k];
+                    assert!(
+                        (0..n).all(|i| same(y[i], if i == at { want } else { other })),
+                        "{special} at {at}"
+                    );
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn nan_and_infinity_are_seen_in_every_position() {
+    on_every_isa(|_| special_in_every_position::<f32>());
+    special_in_every_position::<f64>();
+}
+
+#[test]
+fn float64_and_whatever_only_compares_keep_subnormals() {
+    let (tiny, tiny32) = (5e-324f64, 1e-45f32);
+    on_every_isa(|_| {
+        for n in [1, 2, 9, 33, 100, 40_000] {
+            let (x, x32) = (vec![tiny; n], vec![tiny32; n]);
+            let (shape, strides) = ([n], [1]);
+            let (view, view32) = (View::new(&x, 0, &shape, &strides), View::new(&x32, 0, &shape, &strides));
+            let (mut y, mut y32) = ([0.0], [1.0]);
+            sum(view, &[0], &mut y).unwrap();
+            assert_eq!(y[0], tiny * n as f64);
+            sum(view32, &[0], &mut y32).unwrap();
+            // The sum of one is a copy.
+            let flushes = cfg!(target_arch = "x86_64") && n > 1;
+            assert_eq!(y32[0], if flushes { 0.0 } else { tiny32 * n as f32 });
+            for f in [max::<f32>, min] {
+                f(view32, &[0], &mut y32).unwrap();
+                assert_eq!(y32[0], tiny32);
+            }
+            let mut at = [5];
+            argmax(view32, 0, &mut at).unwrap();
+            assert_eq!(at, [0]);
         }
     });
 }

@@ -107,24 +107,54 @@ fn extreme_logits() {
 }
 
 #[test]
-fn nan_reaches_its_row_and_no_other() {
+fn nan_and_infinity_reach_their_row_and_no_other() {
     on_every_isa(|_| {
-        for cols in [1, 2, 7, 8, 9, 15, 16, 17, 31, 33] {
+        for cols in (1..=67).chain(255..=257) {
             for at in 0..cols {
-                let mut x = vec![0.5f32; 3 * cols];
-                x[cols + at] = f32::NAN;
-                let mut y = vec![0.0; x.len()];
-                let mut loss = [0.0; 3];
-                softmax(&x, cols, &mut y);
-                assert!((0..y.len()).all(|i| y[i].is_nan() == (i / cols == 1)));
-                log_softmax(&x, cols, &mut y);
-                assert!((0..y.len()).all(|i| y[i].is_nan() == (i / cols == 1)));
-                sparse_cross_entropy(&x, &[0; 3], cols, &mut loss);
-                assert!((0..3).all(|r| loss[r].is_nan() == (r == 1)));
-                cross_entropy(&x, &vec![1.0; x.len()], cols, &mut loss);
-                assert!((0..3).all(|r| loss[r].is_nan() == (r == 1)));
+                for special in [f32::NAN, f32::INFINITY] {
+                    let mut x = vec![0.5f32; 3 * cols];
+                    x[cols + at] = special;
+                    let mut y = vec![0.0; x.len()];
+                    let mut loss = [0.0; 3];
+                    softmax(&x, cols, &mut y);
+                    assert!((0..y.len()).all(|i| y[i].is_nan() == (i / cols == 1)));
+                    log_softmax(&x, cols, &mut y);
+                    assert!((0..y.len()).all(|i| y[i].is_nan() == (i / cols == 1)));
+                    sparse_cross_entropy(&x, &[0; 3], cols, &mut loss);
+                    assert!((0..3).all(|r| loss[r].is_nan() == (r == 1)));
+                    cross_entropy(&x, &vec![1.0; x.len()], cols, &mut loss);
+                    assert!((0..3).all(|r| loss[r].is_nan() == (r == 1)));
+                }
             }
         }
+    });
+}
+
+#[test]
+fn minus_infinity_has_no_probability_in_any_lane() {
+    on_every_isa(|_| {
+        for cols in (2..=67).chain(255..=257) {
+            for at in 0..cols {
+                let mut x = vec![0.5f32; cols];
+                x[at] = f32::NEG_INFINITY;
+                let (mut y, mut logs) = (vec![f32::NAN; cols], vec![f32::NAN; cols]);
+                softmax(&x, cols, &mut y);
+                log_softmax(&x, cols, &mut logs);
+                let share = 1.0 / (cols - 1) as f32;
+                for i in 0..cols {
+                    let fits = if i == at {
+                        y[i] == 0.0 && logs[i] == f32::NEG_INFINITY
+                    } else {
+                        (y[i] - share).abs() <= 1e-6 * share && (logs[i] - share.ln()).abs() <= 1e-5
+                    };
+                    assert!(fits, "{cols} classes, {at} impossible: {} and {} at {i}", y[i], logs[i]);
+                }
+            }
+        }
+        // Nothing is possible.
+        let mut y = [0.0; 19];
+        softmax(&[f32::NEG_INFINITY; 19], 19, &mut y);
+        assert!(y.iter().all(|y| y.is_nan()));
     });
 }
 

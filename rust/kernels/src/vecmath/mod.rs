@@ -117,10 +117,18 @@ pub fn softplus<V: Vector>(x: V) -> V {
     log1p(exp(x.abs().neg())).add(V::zero().max(x))
 }
 
+/// `x`, with zeros for the subnormals that are equal to zero (see [`crate::subnormal`]): for functions of
+/// the standard library, which read the bits.
+#[inline(always)]
+fn flushed<V: Vector>(x: V) -> V {
+    V::select(x.eq(V::zero()), V::zero().copysign(x), x)
+}
+
 /// x to the power y, lane by lane, with the special values of C's `pow`.
 #[inline(always)]
 pub fn pow<V: Vector>(x: V, y: V) -> V {
     if is_f32::<V>() {
+        let (x, y) = (flushed(x), flushed(y));
         pairs(x, y, |x, y| V::Scalar::from_f64(f64::from((x.to_f64() as f32).powf(y.to_f64() as f32))))
     } else {
         pairs(x, y, |x, y| V::Scalar::from_f64(x.to_f64().powf(y.to_f64())))
