@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autodan import _core
+from autodan import _core, ops
 from autodan._core import (
     Tensor,
     celu,
@@ -27,8 +27,8 @@ from autodan._core import (
     tanh_shrink,
 )
 from autodan.ops.nn import softmax as _softmax
-from autodan.utils.naming import missing_attribute
-from autodan.utils.resolve import resolve
+from autodan.utils import resolve as identifiers
+from autodan.utils.naming import lookup, missing_attribute
 
 swish = silu
 hard_swish = hard_silu
@@ -181,6 +181,9 @@ _TABLE: dict[str, Any] = {
     )
 } | {"swish": silu, "hard_swish": hard_silu}
 
+# What the names of functions of `ops` that serve as activations begin with in configs.
+_OPS = "ops>"
+
 __all__ = ["deserialize", "get", "hard_swish", "serialize", "swish", *sorted(_TABLE)]
 
 if not TYPE_CHECKING:
@@ -198,16 +201,34 @@ def get(identifier: Any) -> Any:
     """
     if identifier is None:
         return linear
-    return resolve("activation", identifier, _TABLE)
+    if isinstance(identifier, dict):  # the config of a layer that serves as an activation
+        from autodan import layers
+
+        return layers.deserialize(identifier)
+    if isinstance(identifier, str) and identifier.startswith(_OPS):
+        name = identifier.removeprefix(_OPS)
+        return lookup("op", name, {op: getattr(ops, op) for op in ops.__all__})
+    return identifiers.resolve("activation", identifier, _TABLE)
 
 
-def serialize(activation: Any) -> str:
-    """Return the name of an activation.
+def serialize(activation: Any) -> Any:
+    """Return the name of an activation, or the config of a layer that serves as one.
+
+    Raises:
+        ValueError: it is a function without a name, as a lambda.
 
     >>> serialize(relu)
     'relu'
     """
-    return str(getattr(activation, "__name__", type(activation).__name__))
+    if hasattr(activation, "get_config"):
+        from autodan import layers
+
+        return layers.serialize(activation)
+    name = getattr(activation, "__name__", None)
+    own = name in _TABLE and _TABLE[name] is activation
+    if not own and name in ops.__all__ and getattr(ops, name) is activation:
+        return _OPS + name
+    return identifiers.serialize(activation, _TABLE)
 
 
 def deserialize(config: Any) -> Any:

@@ -22,6 +22,7 @@ __all__ = ["main"]
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+MOST_DIGITS = 20  # those of 2**64
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
         help="the folder that holds the data set, or its sub-folder",
     )
     train.add_argument("--seed", type=_seed, metavar="N", help="makes the run repeatable")
+    train.add_argument(
+        "--save", type=Path, metavar="FILE", help="save the trained model, for models.load_model"
+    )
     train.add_argument("--plot", type=Path, metavar="FILE", help="draw loss and accuracy")
     train.add_argument(
         "--verbose", action="store_true", help="print the network, and errors in full"
@@ -144,6 +148,8 @@ def _positive(text: str) -> int:
 def _natural(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"must be a whole number, not negative, got '{text}'")
+    if len(text) > MOST_DIGITS:
+        raise argparse.ArgumentTypeError(f"is too large, with {len(text)} digits")
     return int(text)
 
 
@@ -156,6 +162,7 @@ def _seed(text: str) -> int:
 def _train(options: argparse.Namespace) -> None:
     from autodan import Sequential
     from autodan.utils import plotting, set_random_seed
+    from autodan.utils.files import check_writable
 
     task = TASKS[options.dataset]
     epochs = options.epochs or task.epochs
@@ -164,6 +171,8 @@ def _train(options: argparse.Namespace) -> None:
             plotting.require_plot_file(options.plot)
         except (ImportError, ValueError) as error:
             raise _UserError(str(error)) from error
+    if options.save:
+        check_writable(options.save)
     if options.seed is not None:
         set_random_seed(options.seed)
 
@@ -184,6 +193,9 @@ def _train(options: argparse.Namespace) -> None:
     history = model.fit(x_train, y_train, batch_size=options.batch_size, epochs=epochs)
     seconds = time.perf_counter() - start
     print(f"trained in {seconds:.1f} s, {seconds / epochs:.2f} s per epoch")
+    if options.save:
+        model.save(options.save)
+        print(f"saved to {options.save}")
     _, accuracy = model.evaluate(x_test, y_test, verbose=0)
     print(f"test accuracy: {accuracy:.4f}", flush=True)
     if options.plot:

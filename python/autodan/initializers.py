@@ -15,9 +15,8 @@ import numpy as np
 from autodan import _core, random
 from autodan._core import Tensor
 from autodan.config import standardize_dtype
+from autodan.utils import resolve as identifiers
 from autodan.utils.naming import lookup
-from autodan.utils.resolve import resolve
-from autodan.utils.resolve import serialize as serialize
 
 # Standard deviation of a standard normal distribution cut off at two sigma.
 _TRUNCATED_STDDEV = 0.87962566103423978
@@ -115,6 +114,7 @@ class Identity(Initializer):
 
     def __call__(self, shape: Sequence[int], dtype: str | None = None) -> Tensor:
         """Return the values, of this shape and dtype (default `floatx()`)."""
+        shape = tuple(shape)
         if len(shape) != 2:
             raise ValueError(f"Identity needs a two-dimensional shape. Received: {tuple(shape)}.")
         return _core.eye(shape[0], shape[1], standardize_dtype(dtype)) * self.gain
@@ -366,6 +366,7 @@ class Orthogonal(RandomInitializer):
 
     def __call__(self, shape: Sequence[int], dtype: str | None = None) -> Tensor:
         """Return the values, of this shape and dtype (default `floatx()`)."""
+        shape = tuple(shape)
         if len(shape) < 2:
             raise ValueError(f"Orthogonal needs two or more dimensions. Received: {tuple(shape)}.")
         rows, columns = math.prod(shape[:-1]), shape[-1]
@@ -388,6 +389,7 @@ def compute_fans(shape: Sequence[int]) -> tuple[float, float]:
     >>> compute_fans((3, 3, 16, 32))
     (144, 288)
     """
+    shape = tuple(shape)
     if len(shape) < 2:
         return (shape[0], shape[0]) if shape else (1, 1)
     receptive_field = math.prod(shape[:-2])
@@ -428,7 +430,19 @@ def get(identifier: Any) -> Any:
     >>> type(get("he_normal")).__name__
     'HeNormal'
     """
-    return resolve("initializer", identifier, _TABLE)
+    return identifiers.resolve("initializer", identifier, _TABLE)
+
+
+def serialize(initializer: Any) -> Any:
+    """Return the config of an initializer, the name of a function, or None.
+
+    Raises:
+        ValueError: it is a function without a name, as a lambda.
+
+    >>> serialize(Constant(2.0))["config"]
+    {'value': 2.0}
+    """
+    return identifiers.serialize(initializer, _TABLE)
 
 
 def deserialize(config: Any) -> Any:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import operator
 import secrets
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from autodan import _core
@@ -79,6 +81,45 @@ def check_seed(seed: int) -> int:
 
 
 _global_generator = SeedGenerator(secrets.randbits(63))
+_seedings = 0
+
+
+class _Separate(threading.local):
+    generator: SeedGenerator | None = None
+
+
+_separate = _Separate()
+
+
+def _stream() -> SeedGenerator:
+    return _separate.generator or _global_generator
+
+
+@contextmanager
+def separate_stream(seed: int) -> Iterator[None]:
+    """Let this thread draw from a stream of its own inside the block; the global one stays.
+
+    >>> set_seed(1)
+    >>> with separate_stream(2):
+    ...     _ = make_default_seed()
+    >>> draw_key()
+    (1, 0)
+    """
+    outer, _separate.generator = _separate.generator, SeedGenerator(seed)
+    try:
+        yield
+    finally:
+        _separate.generator = outer
+
+
+def seedings() -> int:
+    """Return how often `set_seed` was called: what was drawn before the last time is out of date.
+
+    >>> before = seedings()
+    >>> set_seed(1); seedings() - before
+    1
+    """
+    return _seedings
 
 
 def set_seed(seed: int) -> None:
@@ -91,8 +132,10 @@ def set_seed(seed: int) -> None:
     >>> set_seed(1); a == uniform((3,)).tolist()
     True
     """
+    global _seedings
     _global_generator.seed = check_seed(seed)
     _global_generator.counter = 0
+    _seedings += 1
 
 
 def make_default_seed() -> int:
@@ -102,7 +145,7 @@ def make_default_seed() -> int:
     >>> a == make_default_seed()
     False
     """
-    seed, counter = _global_generator.next()
+    seed, counter = _stream().next()
     # SplitMix64 (Steele, Lea, Flood 2014): neighbouring inputs give unrelated seeds.
     z = (seed + (counter + 1) * 0x9E3779B97F4A7C15) % _WORD
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % _WORD
@@ -119,7 +162,7 @@ def draw_key(seed: Seed = None) -> tuple[int, int]:
     ((3, 0), (3, 0))
     """
     if seed is None:
-        return _global_generator.next()
+        return _stream().next()
     if isinstance(seed, SeedGenerator):
         return seed.next()
     return check_seed(seed), 0
@@ -239,6 +282,7 @@ def dropout(
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"dropout: `rate` must lie between 0 and 1. Received: rate={rate}.")
+    inputs = inputs if isinstance(inputs, Tensor) else _core.asarray(inputs)
     if rate == 0:
         return inputs
     if rate == 1:

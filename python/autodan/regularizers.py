@@ -7,8 +7,7 @@ from typing import Any
 
 from autodan import _core
 from autodan._core import Tensor
-from autodan.utils.resolve import resolve
-from autodan.utils.resolve import serialize as serialize
+from autodan.utils import resolve as identifiers
 
 
 class Regularizer:
@@ -138,7 +137,19 @@ def get(identifier: Any) -> Any:
     >>> get("l2").l2
     0.01
     """
-    return resolve("regularizer", identifier, _TABLE)
+    return identifiers.resolve("regularizer", identifier, _TABLE)
+
+
+def serialize(regularizer: Any) -> Any:
+    """Return the config of a regularizer, the name of a function, or None.
+
+    Raises:
+        ValueError: it is a function without a name, as a lambda.
+
+    >>> serialize(L1(0.5))["config"]
+    {'l1': 0.5}
+    """
+    return identifiers.serialize(regularizer, _TABLE)
 
 
 def deserialize(config: Any) -> Any:

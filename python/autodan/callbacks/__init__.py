@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from autodan.callbacks.callback import Callback, LambdaCallback
 from autodan.callbacks.callback_list import CallbackList
+from autodan.callbacks.checkpoint import ModelCheckpoint
 from autodan.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from autodan.callbacks.records import CSVLogger, History, ProgbarLogger
 from autodan.callbacks.stopping import EarlyStopping, TerminateOnNaN
@@ -26,6 +27,7 @@ __all__ = [
     "History",
     "LambdaCallback",
     "LearningRateScheduler",
+    "ModelCheckpoint",
     "ProgbarLogger",
     "ReduceLROnPlateau",
     "TerminateOnNaN",

@@ -39,6 +39,13 @@ class Callback:
         self.params: Mapping[str, Any] = {}
         self._model: Any = None
 
+    def release(self) -> None:
+        """Let go of what is open; called when an error or an interrupt has ended the loop.
+
+        Example:
+            >>> Callback().release()
+        """
+
     @property
     def model(self) -> Any:
         """The model that is trained, evaluated or asked for predictions."""
@@ -106,6 +113,26 @@ ALIASES = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_b
 MOMENTS = [
     name for name in vars(Callback) if name.startswith("on_") and name not in ALIASES.values()
 ]
+
+
+def in_floats(logs: Mapping[str, Any] | None) -> Logs:
+    """Return logs with every scalar as a float; dicts of scalars are spread out.
+
+    >>> in_floats({"loss": 1, "metrics": {"accuracy": 0.5}})
+    {'loss': 1.0, 'accuracy': 0.5}
+    """
+    floats: Logs = {}
+    for name, value in (logs or {}).items():
+        if isinstance(value, float):
+            floats[name] = value
+        elif isinstance(value, Mapping):
+            floats.update(in_floats(value))
+        else:
+            try:
+                floats[name] = float(value)
+            except (TypeError, ValueError):
+                floats[name] = value
+    return floats
 
 
 class LambdaCallback(Callback):

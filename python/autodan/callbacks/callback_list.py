@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autodan.callbacks.callback import ALIASES, MOMENTS, Callback, Logs
+from autodan.callbacks.callback import ALIASES, MOMENTS, Callback, Logs, in_floats
 from autodan.callbacks.records import History, ProgbarLogger
 from autodan.utils.tree import leaves
 
@@ -81,6 +81,11 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             callback.set_params(params)
 
+    def release(self) -> None:
+        """Tell all callbacks that an error or an interrupt has ended the loop."""
+        for callback in self.callbacks:
+            callback.release()
+
     def set_model(self, model: Any) -> None:
         """Hand the model of the run to every callback; its `history` is the `History`."""
         super().set_model(model)
@@ -95,7 +100,7 @@ class CallbackList(Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Tell all callbacks, with floats."""
-        self._tell("on_train_end", _in_floats(logs))
+        self._tell("on_train_end", in_floats(logs))
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Tell all callbacks."""
@@ -104,7 +109,7 @@ class CallbackList(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Tell all callbacks, with floats; the same dict for all, so that they may add to it."""
         logs = {} if logs is None else logs
-        logs.update(_in_floats(logs))
+        logs.update(in_floats(logs))
         self._tell("on_epoch_end", epoch, logs)
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
@@ -121,7 +126,7 @@ class CallbackList(Callback):
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         """Tell all callbacks, with floats."""
-        self._tell("on_test_end", _in_floats(logs))
+        self._tell("on_test_end", in_floats(logs))
 
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Tell all callbacks that listen."""
@@ -162,7 +167,7 @@ class CallbackList(Callback):
                 method(batch, logs)
                 continue
             if floats is None:
-                floats = _in_floats(logs)
+                floats = in_floats(logs)
             method(batch, floats)
 
     def _has(self, kind: type[Callback]) -> bool:
@@ -177,19 +182,3 @@ def _overridden(callback: Callback, name: str) -> Callable[..., Any] | None:
             if getattr(method, "__func__", None) is not getattr(Callback, candidate):
                 return method
     return None
-
-
-def _in_floats(logs: Mapping[str, Any] | None) -> Logs:
-    """Return logs with every scalar as a float; dicts of scalars are spread out."""
-    floats: Logs = {}
-    for name, value in (logs or {}).items():
-        if isinstance(value, float):
-            floats[name] = value
-        elif isinstance(value, Mapping):
-            floats.update(_in_floats(value))
-        else:
-            try:
-                floats[name] = float(value)
-            except (TypeError, ValueError):
-                floats[name] = value
-    return floats

@@ -130,6 +130,13 @@ class ProgbarLogger(Callback):
         """Finish the bar of `predict`."""
         self._finish(None)
 
+    def release(self) -> None:
+        """End the bar's line where it is."""
+        self._in_fit = False
+        if self.progbar is not None:
+            self.progbar.close()
+            self.progbar = None
+
     def _start(self) -> None:
         self.seen = 0
         self.progbar = Progbar(self.target, verbose=self.verbose, unit_name="step")
@@ -191,7 +198,7 @@ class CSVLogger(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Open the file."""
-        self._close()
+        self.release()
         self._file = open(  # noqa: SIM115 - closed by on_train_end
             self.filename, "a" if self.append else "w", newline="", encoding="utf-8"
         )
@@ -212,9 +219,10 @@ class CSVLogger(Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Close the file."""
-        self._close()
+        self.release()
 
-    def _close(self) -> None:
+    def release(self) -> None:
+        """Close the file, which has the rows of the epochs so far."""
         if self._file is not None:
             self._file.close()
             self._file = None

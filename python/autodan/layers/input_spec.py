@@ -154,6 +154,8 @@ def map_shapes(function: Callable[..., Any], *structures: Any) -> Any:
         return function(*structures)
     if isinstance(first, dict):
         return {key: map_shapes(function, *(s[key] for s in structures)) for key in first}
+    if not isinstance(first, (list, tuple)):
+        raise TypeError(f"Expected a shape, or a list or dict of shapes. Received: {first!r}.")
     return [map_shapes(function, *items) for items in zip(*structures, strict=True)]
 
 

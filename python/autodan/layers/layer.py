@@ -28,7 +28,9 @@ from autodan.layers.input_spec import (
 from autodan.layers.tracking import Trackable
 from autodan.metrics import Metric
 from autodan.utils.arguments import shape_of_sides
+from autodan.utils.declared import initial_value
 from autodan.utils.naming import nearest, to_snake_case, unique_name
+from autodan.utils.rollback import kept_on_error
 from autodan.utils.tree import flatten, map_structure
 
 
@@ -107,6 +109,10 @@ class Layer(Trackable):
         input_shape = input_dim if input_shape is None else input_shape
         if kwargs:
             self._refuse_arguments(kwargs)
+        if name is not None and (not isinstance(name, str) or "/" in name):
+            raise ValueError(
+                f"{type(self).__name__}: `name` must be a string without '/'. Received: {name!r}."
+            )
         self.name = name if name is not None else unique_name(to_snake_case(type(self).__name__))
         self.path = self.name
         self.dtype = standardize_dtype(dtype)
@@ -192,18 +198,19 @@ class Layer(Trackable):
                 "axes have known sizes."
             )
         dtype = self.dtype if dtype is None else standardize_dtype(dtype)
+        penalty = regularizers.get(regularizer)
         floating = dtype.startswith("float")
         trainable = trainable and floating
         if initializer is None:
             initializer = "glorot_uniform" if floating else "zeros"
-        values = initializers.get(initializer)(shape, dtype=dtype)
+        values = initial_value(initializers.get(initializer), shape, dtype)
         variable = Variable(values, trainable, name or unique_name("variable"), dtype)
         variable.path = f"{self.path}/{variable.name}"
         self._declared[id(variable)] = (variable, trainable)
         variable.trainable = trainable and self._trainable
         self._weights = [*self._weights, variable]
-        if regularizer is not None:
-            self._regularized = (*self._regularized, (variable, regularizers.get(regularizer)))
+        if penalty is not None:
+            self._regularized = (*self._regularized, (variable, penalty))
         return variable
 
     @property
@@ -264,8 +271,9 @@ class Layer(Trackable):
                     f"Layer '{self.name}': weight '{variable.path}' has shape "
                     f"{tuple(variable.shape)}, but set_weights received an array of shape {shape}."
                 )
-        for variable, value in zip(variables, weights, strict=True):
-            variable.assign(value)
+        with kept_on_error(variables):
+            for variable, value in zip(variables, weights, strict=True):
+                variable.assign(value)
 
     def count_params(self) -> int:
         """Return the number of scalars in the weights.
@@ -413,6 +421,7 @@ class Layer(Trackable):
                 return _core.cast(x, self.dtype)
             return x
         if isinstance(x, dict):
+            flatten(x)  # refuses what holds itself
             return {key: self._convert(value) for key, value in x.items()}
         if isinstance(x, (list, tuple)) and x:
             if isinstance(next(iter(flatten(x)), None), (bool, int, float)):
@@ -463,6 +472,8 @@ class Layer(Trackable):
         }
         if self._input_shape_arg is not None:
             config["input_shape"] = self._input_shape_arg
+        if not self.autocast:
+            config["autocast"] = False
         if self.activity_regularizer is not None:
             config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
         return config

@@ -37,10 +37,10 @@ class Flatten(Layer):
 
     def call(self, inputs: Tensor) -> Tensor:
         """Return the output."""
-        if self.data_format == "channels_first" and inputs.ndim > 2:
+        shape = ops.shape(inputs)
+        if self.data_format == "channels_first" and len(shape) > 2:
             inputs = ops.moveaxis(inputs, 1, -1)
-        shape = inputs.shape
-        return ops.reshape(inputs, (shape[0], math.prod(shape[1:])))
+        return ops.reshape(inputs, (*shape[:1], math.prod(shape[1:])))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return (N, product of the other sides), None if one of them is unknown."""

@@ -35,8 +35,9 @@ from autodan.losses.regression import (
     mean_absolute_error,
     mean_squared_error,
 )
+from autodan.utils import resolve as identifiers
+from autodan.utils.custom_objects import CustomObjectScope
 from autodan.utils.naming import missing_attribute
-from autodan.utils.resolve import resolve, serialize
 
 __all__ = [
     "BCE",
@@ -85,7 +86,7 @@ mse = MSE = mean_squared_error
 _LOSSES: dict[str, Any] = {
     name: globals()[name]
     for name in __all__
-    if name not in ("Loss", "LossFunctionWrapper", "deserialize", "get", "serialize")
+    if name not in ("Loss", "deserialize", "get", "serialize")
 }
 
 
@@ -105,11 +106,25 @@ def get(identifier: Any) -> Any:
         >>> losses.get("mse") is losses.mean_squared_error
         True
     """
-    return resolve("loss", identifier, _LOSSES)
+    return identifiers.resolve("loss", identifier, _LOSSES)
+
+
+def serialize(loss: Any) -> Any:
+    """Return the config of a loss, the name of a function, or None.
+
+    Raises:
+        ValueError: it is a function without a name, as a lambda.
+
+    Example:
+        >>> from autodan import losses
+        >>> losses.serialize(losses.Huber(delta=0.5))["config"]["delta"]
+        0.5
+    """
+    return identifiers.serialize(loss, _LOSSES)
 
 
 def deserialize(
-    config: str | dict[str, Any], custom_objects: Mapping[str, Any] | None = None
+    config: str | Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
 ) -> Any:
     """Build a loss from what `serialize` returned: a config, or a function's name.
 
@@ -126,4 +141,5 @@ def deserialize(
         >>> losses.deserialize(config).get_config()["delta"]
         0.5
     """
-    return resolve("loss", config, {**_LOSSES, **(custom_objects or {})})
+    with CustomObjectScope(custom_objects):
+        return identifiers.resolve("loss", config, _LOSSES)

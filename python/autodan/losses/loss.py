@@ -12,8 +12,8 @@ from typing import Any, Self
 from autodan import _core, ops
 from autodan._core import Tensor
 from autodan.config import FLOAT_DTYPES, floatx
+from autodan.utils.arguments import axes_of
 from autodan.utils.naming import lookup, to_snake_case, unique_name
-from autodan.utils.resolve import serialize
 
 _REDUCTIONS = {
     name: name for name in ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none")
@@ -143,6 +143,8 @@ class LossFunctionWrapper(Loss):
         dtype: str | None = None,
         **kwargs: Any,
     ) -> None:
+        if not callable(fn):
+            raise TypeError(f"{type(self).__name__} needs a function. Received: fn={fn!r}.")
         name = name or getattr(fn, "__name__", None)
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.fn = fn
@@ -157,7 +159,20 @@ class LossFunctionWrapper(Loss):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments: the function's own, and for a wrapped one its name."""
         config = {**super().get_config(), **self._fn_kwargs}
-        return {"fn": serialize(self.fn), **config} if type(self) is LossFunctionWrapper else config
+        if type(self) is not LossFunctionWrapper:
+            return config
+        from autodan import losses
+
+        return {"fn": losses.serialize(self.fn), **config}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build a loss from what `get_config` returned."""
+        if cls is not LossFunctionWrapper:
+            return super().from_config(config)
+        from autodan import losses
+
+        return cls(**{**config, "fn": losses.get(config.get("fn"))})
 
 
 def as_float(x: Any, dtype: str | None = None) -> Tensor:
@@ -231,7 +246,7 @@ def same_labels(
     shape = y_pred.shape
     if not shape:
         raise ValueError(f"{function}: y_pred is a scalar, but needs an axis of classes.")
-    axis %= len(shape)
+    (axis,) = axes_of(function, [axis], len(shape))
     expected = shape[:axis] + shape[axis + 1 :]
     if y_true.shape == expected:
         return y_true, y_pred

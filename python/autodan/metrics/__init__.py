@@ -46,6 +46,7 @@ from autodan.metrics.accuracy import (
     sparse_top_k_categorical_accuracy,
     top_k_categorical_accuracy,
 )
+from autodan.metrics.accuracy import accuracy as _accuracy
 from autodan.metrics.loss_metrics import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -58,8 +59,9 @@ from autodan.metrics.loss_metrics import (
 )
 from autodan.metrics.metric import Metric
 from autodan.metrics.reduction import Mean, MeanMetricWrapper, Sum
+from autodan.utils import resolve as identifiers
+from autodan.utils.custom_objects import CustomObjectScope
 from autodan.utils.naming import missing_attribute, to_snake_case
-from autodan.utils.resolve import resolve, serialize
 
 __all__ = [
     "BCE",
@@ -120,6 +122,7 @@ _CLASSES: list[type[Metric]] = [
     KLDivergence,
     Mean,
     MeanAbsoluteError,
+    MeanMetricWrapper,
     MeanSquaredError,
     RootMeanSquaredError,
     SparseCategoricalAccuracy,
@@ -138,6 +141,12 @@ _METRICS: dict[str, Any] = {
     **dict.fromkeys(("MSE", "mse"), MeanSquaredError),
     "huber": huber,
     "log_cosh": log_cosh,
+}
+# Names that stand for functions where a function is asked for, and for classes everywhere else.
+FUNCTIONS: dict[str, Any] = {
+    function.__name__: function
+    for function in (_accuracy, *map(globals().get, __all__))
+    if function is not None and not isinstance(function, type)
 }
 
 
@@ -159,7 +168,21 @@ def get(identifier: Any) -> Any:
         >>> metrics.get(bias)
         <MeanMetricWrapper name=bias>
     """
-    return _wrapped(resolve("metric", identifier, _METRICS))
+    return _wrapped(identifiers.resolve("metric", identifier, _METRICS))
+
+
+def serialize(metric: Any) -> Any:
+    """Return the config of a metric, the name of a function, or None.
+
+    Raises:
+        ValueError: it is a function without a name, as a lambda.
+
+    Example:
+        >>> from autodan import metrics
+        >>> metrics.serialize(metrics.BinaryAccuracy(threshold=0.25))["config"]["threshold"]
+        0.25
+    """
+    return identifiers.serialize(metric, _METRICS if isinstance(metric, Metric) else FUNCTIONS)
 
 
 def deserialize(
@@ -180,7 +203,8 @@ def deserialize(
         >>> metrics.deserialize(config).get_config()["threshold"]
         0.25
     """
-    return _wrapped(resolve("metric", config, {**_METRICS, **(custom_objects or {})}))
+    with CustomObjectScope(custom_objects):
+        return _wrapped(identifiers.resolve("metric", config, _METRICS))
 
 
 def _wrapped(metric: Any) -> Any:

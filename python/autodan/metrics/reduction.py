@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 from autodan import _core, ops
 from autodan._core import Tensor
 from autodan.autograd import no_grad
 from autodan.losses.loss import align_weights
 from autodan.metrics.metric import Metric
-from autodan.utils.resolve import serialize
+from autodan.utils import resolve as identifiers
 
 # Sums are kept in float64: in float32 a count stops growing at 2**24 samples.
 ACCUMULATOR = "float64"
@@ -142,6 +142,8 @@ class MeanMetricWrapper(Mean):
         dtype: str | None = None,
         **kwargs: Any,
     ) -> None:
+        if not callable(fn):
+            raise TypeError(f"{type(self).__name__} needs a function. Received: fn={fn!r}.")
         super().__init__(name=name or getattr(fn, "__name__", None), dtype=dtype)
         self._fn = fn
         self._fn_kwargs = kwargs
@@ -158,5 +160,18 @@ class MeanMetricWrapper(Mean):
         """Return the arguments: the function's own, and for a wrapped one its name."""
         config = {**super().get_config(), **self._fn_kwargs}
         if type(self) is MeanMetricWrapper:
-            return {"fn": serialize(self._fn), **config}
+            from autodan import metrics
+
+            return {"fn": identifiers.serialize(self._fn, metrics.FUNCTIONS), **config}
         return config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build a metric from what `get_config` returned; its state starts afresh."""
+        if cls is not MeanMetricWrapper:
+            return super().from_config(config)
+        from autodan import metrics
+
+        return cls(
+            **{**config, "fn": identifiers.resolve("function", config.get("fn"), metrics.FUNCTIONS)}
+        )

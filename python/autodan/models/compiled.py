@@ -103,6 +103,18 @@ class CompiledMetrics(Metric):
         self._unshaped = self._entries
         self._pending = any(isinstance(entry, str) for entry in self._entries)
 
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, the metrics as names or configs."""
+        entries = [
+            entry if isinstance(entry, str) else metrics_module.serialize(entry)
+            for entry in self._unshaped
+        ]
+        pairs = list(zip(entries, self._weighted, strict=True))
+        return {
+            "metrics": [entry for entry, weighted in pairs if not weighted],
+            "weighted_metrics": [entry for entry, weighted in pairs if weighted],
+        }
+
     @property
     def metrics(self) -> list[Metric]:
         """The metrics whose form is known."""

@@ -93,6 +93,7 @@ class Rows:
 def make_rows(name: str, values: Any, dtype: str) -> Any:
     """Return `Rows` for an array, or a list or dict of them for a list or dict of arrays."""
     if isinstance(values, Mapping):
+        flatten(values)  # refuses what holds itself
         return {key: make_rows(f"{name}['{key}']", value, dtype) for key, value in values.items()}
     if isinstance(values, (list, tuple)) and values and all(map(_is_array, values)):
         return [make_rows(f"{name}[{i}]", value, dtype) for i, value in enumerate(values)]
@@ -111,7 +112,7 @@ class ArrayData:
         y: The same for the targets, or None.
         sample_weight: The same for the weights, or None.
         batch_size: Number of rows per batch.
-        shuffle: Whether each epoch has an order of its own.
+        shuffle: Draws the order of each epoch; None keeps that of the arrays.
         by_class: Whether the weights are those of classes, which count in training only.
 
     Raises:
@@ -124,7 +125,7 @@ class ArrayData:
         y: Any,
         sample_weight: Any,
         batch_size: int,
-        shuffle: bool,
+        shuffle: random.SeedGenerator | None,
         by_class: bool = False,
     ) -> None:
         if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
@@ -145,7 +146,9 @@ class ArrayData:
     def batches(self) -> Iterator[Any]:
         """Yield the batches of an epoch."""
         columns, size = self.columns, self.batch_size
-        order = random.permutation(self.num_samples).numpy() if self.shuffle else None
+        order = None
+        if self.shuffle is not None:
+            order = random.permutation(self.num_samples, self.shuffle).numpy()
         flat = isinstance(columns, tuple) and all(isinstance(c, Rows) for c in columns)
         for start in range(0, self.num_samples, size):
             stop = min(start + size, self.num_samples)
@@ -168,7 +171,7 @@ class ArrayData:
                 "training or none for validation. It must lie between 0 and 1."
             )
 
-        def part(rows: slice, weights: Any, shuffle: bool) -> ArrayData:
+        def part(rows: slice, weights: Any, shuffle: random.SeedGenerator | None) -> ArrayData:
             x, y, weight = (
                 None if column is None else map_structure(lambda c: c.select(rows), column)
                 for column in (self.x, self.y, weights)
@@ -178,7 +181,7 @@ class ArrayData:
         validation_weights = None if self.by_class else self.sample_weight
         return (
             part(slice(0, cut), self.sample_weight, self.shuffle),
-            part(slice(cut, None), validation_weights, False),
+            part(slice(cut, None), validation_weights, None),
         )
 
 
@@ -187,13 +190,17 @@ class StreamData:
 
     Args:
         source: What yields the batches; one with `__len__` and `__getitem__` is a sequence.
-        shuffle: Whether the batches of a sequence come in random order.
+        shuffle: Draws the order of a sequence in each epoch; None keeps its own.
         class_weight: Weight of each class, or None.
         dtype: The dtype for floats.
     """
 
     def __init__(
-        self, source: Any, shuffle: bool, class_weight: Mapping[int, float] | None, dtype: str
+        self,
+        source: Any,
+        shuffle: random.SeedGenerator | None,
+        class_weight: Mapping[int, float] | None,
+        dtype: str,
     ) -> None:
         self._source = source
         self._is_sequence = hasattr(source, "__getitem__") and hasattr(source, "__len__")
@@ -225,7 +232,9 @@ class StreamData:
     def _raw(self) -> Iterable[Any]:
         if self._is_sequence:
             count = len(self._source)
-            order = random.permutation(count).tolist() if self._shuffle else range(count)
+            order: Iterable[int] = range(count)
+            if self._shuffle is not None:
+                order = random.permutation(count, self._shuffle).tolist()
             return (self._source[i] for i in order)
         if self._stream is None:
             return self._source
@@ -265,7 +274,7 @@ def make_data(
     y: Any = None,
     sample_weight: Any = None,
     batch_size: int | None = None,
-    shuffle: bool = False,
+    shuffle: random.SeedGenerator | None = None,
     class_weight: Mapping[int, float] | None = None,
     dtype: str = "float32",
 ) -> ArrayData | StreamData:
@@ -281,7 +290,7 @@ def make_data(
     if isinstance(x, (list, tuple, Mapping, Tensor)) or hasattr(x, "__array__"):
         columns = _columns(x, y, sample_weight, class_weight, dtype)
         size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
-        return ArrayData(*columns, size, bool(shuffle), by_class=class_weight is not None)
+        return ArrayData(*columns, size, shuffle, by_class=class_weight is not None)
     if not isinstance(x, Iterable) and not hasattr(x, "__getitem__"):
         raise TypeError(
             f"`x` of type {type(x).__name__} is no data: expected an array, a tensor, a list or "
@@ -294,7 +303,7 @@ def make_data(
                 f"`{name}` cannot be given when `x` yields batches: "
                 "let it yield (x, y) or (x, y, sample_weight) of the size wanted."
             )
-    return StreamData(x, bool(shuffle), class_weight, dtype)
+    return StreamData(x, shuffle, class_weight, dtype)
 
 
 def _columns(
@@ -323,9 +332,17 @@ def weights_of_classes(y: np.ndarray, class_weight: Mapping[int, float]) -> np.n
         y: Integer labels, shape (N,) or (N, 1), or one-hot ones, shape (N, classes).
         class_weight: Weight of each class.
 
+    Raises:
+        TypeError: `class_weight` is no dict.
+
     >>> weights_of_classes(np.array([0, 2, 1]), {0: 0.5, 2: 3.0}).tolist()
     [0.5, 3.0, 1.0]
     """
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(
+            "`class_weight` is a dict of classes and weights, such as {0: 1.0, 1: 2.5}. "
+            f"Received: {type(class_weight).__name__}."
+        )
     one_hot = y.ndim > 1 and y.shape[-1] > 1
     labels = (y.argmax(axis=-1) if one_hot else y.reshape(len(y), -1)[:, 0]).astype("int64")
     weights = np.ones(labels.shape, dtype="float32")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from autodan import _core
+from autodan import _core, losses, optimizers
 from autodan._core import Tensor
 from autodan.autograd import no_grad
 from autodan.layers.input_spec import map_shapes
@@ -112,6 +113,149 @@ class Model(Trainer):
         self.path = f"{parent.path}/{self.name}" if parent is not None else self.name
         self._build_shape = shapes
         self.built = True
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Return how the model was compiled, None if it was not (Keras `get_compile_config`).
+
+        Raises:
+            ValueError: a part cannot be described, as a learning rate that is a function.
+
+        >>> import autodan as ad
+        >>> model = ad.Sequential([ad.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> model.get_compile_config()["loss"]
+        'mse'
+        """
+        if not self.compiled:
+            return None
+        named = isinstance(self.loss, str)
+        metrics = self._compile_metrics
+        return {
+            "optimizer": None if self.optimizer is None else optimizers.serialize(self.optimizer),
+            "loss": self.loss if named else losses.serialize(self._compile_loss),
+            "loss_weights": self._loss_weight,
+            **({} if metrics is None else metrics.get_config()),
+            "run_eagerly": self.run_eagerly,
+            "steps_per_execution": self.steps_per_execution,
+            "jit_compile": self.jit_compile,
+        }
+
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
+        """Compile the model as `get_compile_config` says (Keras `compile_from_config`).
+
+        Raises:
+            ValueError: the config is not such a one.
+
+        >>> import autodan as ad
+        >>> first = ad.Sequential([ad.layers.Dense(1)])
+        >>> first.compile("sgd", ad.losses.Huber())
+        >>> second = ad.Sequential([ad.layers.Dense(1)])
+        >>> second.compile_from_config(first.get_compile_config())
+        >>> second.optimizer, second.loss
+        (<SGD name=SGD>, <Huber name=huber_loss>)
+        """
+        if not isinstance(config, Mapping) or not {"optimizer", "loss"} <= set(config):
+            raise ValueError("compile_from_config needs what get_compile_config() has returned.")
+        optimizer = config["optimizer"]
+        self._compile_as(config, None if optimizer is None else optimizers.deserialize(optimizer))
+
+    def _compile_as(self, config: Mapping[str, Any], optimizer: Any) -> None:
+        loss = config["loss"]
+        arguments = {key: value for key, value in config.items() if key != "optimizer"}
+        loss = losses.deserialize(loss) if isinstance(loss, Mapping) else loss
+        self.compile(**{**arguments, "optimizer": optimizer, "loss": loss})
+
+    def save(
+        self,
+        filepath: str | os.PathLike[str],
+        overwrite: bool = True,
+        include_optimizer: bool = True,
+    ) -> None:
+        """Save the model: architecture, weights, compilation, optimizer, random streams (Keras).
+
+        The file is written at once and whole; `models.load_model` makes an equal model of it, and
+        `fit` goes on with the same bits as if it had never stopped. Any name will do: the content
+        is always of the format in docs/files.md.
+
+        Args:
+            filepath: The file.
+            overwrite: Whether a file that is there is replaced. Default True.
+            include_optimizer: Whether the optimizer's state is saved too. Default True.
+
+        Raises:
+            FileExistsError: it is there and must not be replaced.
+            NotImplementedError: a class of your own has no `get_config`; use `save_weights` then.
+            ValueError: a part cannot be described, as a learning rate that is a function.
+            OSError: the file cannot be written. In all cases the old file is as before.
+
+        >>> import tempfile
+        >>> import autodan as ad
+        >>> model = ad.Sequential([ad.Input((3,)), ad.layers.Dense(2)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model.keras")
+        ...     again = ad.models.load_model(f"{folder}/model.keras")
+        >>> bool((again(ad.ones((1, 3))) == model(ad.ones((1, 3)))).all())
+        True
+        """
+        from autodan.models import saving
+
+        saving.save_model(self, filepath, overwrite, include_optimizer)
+
+    def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
+        """Save the weights alone (Keras `Model.save_weights`).
+
+        Args:
+            filepath: The file.
+            overwrite: Whether a file that is there is replaced. Default True.
+
+        Raises:
+            FileExistsError: it is there and must not be replaced.
+            ValueError: the model has no weights yet.
+            OSError: the file cannot be written; the old file is as before.
+        """
+        from autodan.models import saving
+
+        saving.save_weights(self, filepath, overwrite)
+
+    def load_weights(self, filepath: str | os.PathLike[str], skip_mismatch: bool = False) -> None:
+        """Take the weights of a file, all of them or none (Keras `Model.load_weights`).
+
+        The weights are told apart by their place in the model, not by the layers' names. A file
+        of `save` serves as well as one of `save_weights`.
+
+        Args:
+            filepath: The file.
+            skip_mismatch: Whether weights that do not fit are left as they are, with a warning.
+                Default False.
+
+        Raises:
+            FormatError: the file is damaged or no file of a model's.
+            ValueError: the weights do not fit; the message lists them.
+            OSError: the file cannot be read.
+
+        >>> import tempfile
+        >>> import autodan as ad
+        >>> first, second = (ad.Sequential([ad.Input((3,)), ad.layers.Dense(2)]) for _ in "12")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     first.save_weights(f"{folder}/model.weights.h5")
+        ...     second.load_weights(f"{folder}/model.weights.h5")
+        >>> bool((first(ad.ones((1, 3))) == second(ad.ones((1, 3)))).all())
+        True
+        """
+        from autodan.models import saving
+
+        saving.load_weights(self, filepath, skip_mismatch)
+
+    def to_json(self) -> str:
+        """Return the architecture as JSON, for `models.model_from_json` (Keras `to_json`).
+
+        >>> import autodan as ad
+        >>> ad.models.model_from_json(ad.Sequential([ad.Input((3,))], name="m").to_json()).name
+        'm'
+        """
+        from autodan.models import saving
+
+        return saving.model_to_json(self)
 
     def summary(
         self,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from operator import attrgetter
+from typing import Any, ClassVar
 
 from autodan import ops
 from autodan._core import Tensor
-from autodan.layers import InputLayer, deserialize, serialize
+from autodan.layers import CLASSES, InputLayer, deserialize, serialize
 from autodan.layers.input_spec import KerasTensor, Shape, is_shape
 from autodan.layers.layer import Layer, undo_build_on_error
 from autodan.models.model import Model
+from autodan.utils.custom_objects import CustomObjectScope
 
 
 class Sequential(Model):
@@ -35,6 +37,13 @@ class Sequential(Model):
     >>> model.output_shape, model.count_params()
     ((None, 2), 23)
     """
+
+    _UNTRACKED = Model._UNTRACKED | {"_shapes"}
+    _PATHS: ClassVar[dict[str, str]] = {
+        **Model._PATHS,
+        "_input_layer": "input",
+        "_sequence": "layers",
+    }
 
     def __init__(
         self,
@@ -109,7 +118,7 @@ class Sequential(Model):
                 f"Model '{self.name}': expected a layer. Received: {layer!r}"
                 + (". Add parentheses to create the layer." if isinstance(layer, type) else ".")
             )
-        if any(layer.name == other.name for other in self._sequence):
+        if layer.name in map(attrgetter("name"), self._sequence):
             raise ValueError(
                 f"Model '{self.name}' already has a layer named '{layer.name}'. Each layer needs "
                 "a name of its own; the same layer cannot be added twice."
@@ -227,9 +236,13 @@ class Sequential(Model):
             custom_objects: Layers of your own, by name.
         """
         arguments = dict(config)
-        known = {"Sequential": Sequential, **(custom_objects or {})}
-        layers = [deserialize(entry, known) for entry in arguments.pop("layers", ())]
+        with CustomObjectScope(custom_objects):
+            layers = [deserialize(entry) for entry in arguments.pop("layers", ())]
         return cls(layers, **arguments)
+
+
+# A model may be a layer of another one.
+CLASSES["Sequential"] = Sequential
 
 
 def _accepts(expected: Shape, shape: Shape) -> bool:

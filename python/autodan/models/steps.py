@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from autodan import _core, optimizers
+from autodan import _core, optimizers, random
 from autodan._core import Tensor, Variable
 from autodan.autograd import no_grad
 from autodan.layers.layer import Layer, undo_build_on_error
@@ -19,6 +19,7 @@ from autodan.metrics import Mean, Metric
 from autodan.models.checks import check_finite, check_labels
 from autodan.models.compiled import CompiledMetrics, resolve_loss, takes_integer_labels
 from autodan.models.data import ArrayData, Rows, StreamData, unpack_x_y_sample_weight
+from autodan.utils.signals import Undisturbed
 from autodan.utils.tree import flatten
 
 Logs = dict[str, Any]
@@ -31,12 +32,14 @@ class _Plan:
     variables: list[Variable]
     metrics: list[Metric]
     penalized: bool
+    state: list[Variable]
+    generators: list[random.SeedGenerator]
 
 
 class Steps(Layer):
     """`compile`, and the steps that the loops repeat; a subclass may override them."""
 
-    _UNTRACKED = Layer._UNTRACKED | {"_compile_metrics", "_loss_tracker"}
+    _UNTRACKED = Layer._UNTRACKED | {"_compile_metrics", "_loss_tracker", "_shuffle"}
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -45,6 +48,10 @@ class Steps(Layer):
         self.optimizer: Any = None
         self.loss: Any = None
         self.history: Any = None
+        # The epochs completed: fit(..., initial_epoch=model.epochs_trained) goes on counting.
+        self.epochs_trained = 0
+        self._shuffle: random.SeedGenerator | None = None
+        self._shuffle_seeding = 0
         self.run_eagerly = False
         self.jit_compile: bool | str = "auto"
         self.steps_per_execution = 1
@@ -146,11 +153,8 @@ class Steps(Layer):
     ) -> dict[str, Any]:
         """Add a batch to the compiled metrics and return all results (Keras)."""
         if self._compile_metrics is not None and y is not None:
-            previous = _core.set_grad_enabled(False)
-            try:
+            with no_grad():
                 self._compile_metrics.update_state(y, y_pred, sample_weight)
-            finally:
-                _core.set_grad_enabled(previous)
         return self.get_metrics_result()
 
     def get_metrics_result(self) -> dict[str, Any]:
@@ -183,11 +187,14 @@ class Steps(Layer):
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
         self._track_loss(loss, x)
         variables = self.trainable_variables if self._plan is None else self._plan.variables
+        gradients = _core.grad(loss, variables) if variables else []
+        results = self.compute_metrics(x, y, y_pred, sample_weight)
+        # Last, and all or nothing: a step that fails leaves the weights as they were.
         if variables:
-            self.optimizer.apply(_core.grad(loss, variables), variables)
+            self.optimizer.apply(gradients, variables)
         else:
             warnings.warn(f"Model '{self.name}' has no trainable weights.", stacklevel=2)
-        return self.compute_metrics(x, y, y_pred, sample_weight)
+        return results
 
     def test_step(self, data: Any) -> Logs:
         """Evaluate one batch; may be overridden (Keras `test_step`)."""
@@ -210,22 +217,31 @@ class Steps(Layer):
             return self.losses
         return []
 
-    @contextmanager
-    def _fixed_structure(self) -> Iterator[None]:
+    def _new_plan(self) -> _Plan:
         """Look for variables and metrics once for a whole loop, as Keras does at `compile`."""
-        outer = self._plan
-        penalized = any(layer._regularized for layer in self._flatten_layers())
+        layers, metrics = self._flatten_layers(), self.metrics
+        penalized = any(layer._regularized for layer in layers)
         overridden = type(self).losses is not Layer.losses
-        self._plan = _Plan(self.trainable_variables, self.metrics, penalized or overridden)
-        try:
-            yield
-        finally:
-            self._plan = outer
+        counted = [variable for metric in metrics for variable in metric.variables]
+        return _Plan(
+            self.trainable_variables,
+            metrics,
+            penalized or overridden,
+            [*self.non_trainable_variables, *counted],
+            [g for layer in layers for g in layer._children(random.SeedGenerator)],
+        )
 
     def _track_loss(self, loss: Tensor, x: Any) -> None:
         if self._loss_tracker is not None:
             first = x if isinstance(x, Tensor) else flatten(x)[0]
             self._loss_tracker.update_state(loss.detach(), sample_weight=first.shape[0])
+
+    def _shuffle_stream(self) -> random.SeedGenerator:
+        """Return where the orders of the epochs come from: drawn anew after `set_seed` only."""
+        seeding = random.seedings()
+        if self._shuffle is None or self._shuffle_seeding != seeding:
+            self._shuffle, self._shuffle_seeding = random.SeedGenerator(), seeding
+        return self._shuffle
 
     # Before the first step -----------------------------------------------------------------
 
@@ -280,17 +296,32 @@ class Steps(Layer):
 
     @contextmanager
     def _state_kept(self, always: bool = True) -> Iterator[None]:
-        """Give the variables that are not trained their values back, in any case after an error."""
-        state = [(variable, variable.value) for variable in self.non_trainable_variables]
+        """Give back what calls change besides the weights, in any case after an error.
+
+        But not after an error, or an interrupt, that came when the weights had been updated: then
+        the step is done, and what belongs to it stays.
+        """
+        plan = self._plan or self._new_plan()
+        updates = self._updates()
+        state = [(variable, variable.value) for variable in plan.state]
+        generators = plan.generators
+        counters = [generator.counter for generator in generators]
         try:
             yield
         except BaseException:
-            always = True
+            always = always or self._updates() == updates
             raise
         finally:
             if always:
-                for variable, value in state:
-                    variable.assign(value)
+                with Undisturbed():
+                    for variable, value in state:
+                        variable.assign(value)
+                    for generator, counter in zip(generators, counters, strict=True):
+                        generator.counter = counter
+
+    def _updates(self) -> int:
+        """Return how often the optimizer has updated the weights."""
+        return 0 if self.optimizer is None else int(self.optimizer.iterations)
 
 
 def _single_weight(loss_weights: Any) -> float:

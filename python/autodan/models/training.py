@@ -86,7 +86,8 @@ class Trainer(Steps):
         3
         """
         self._need_compile("fit")
-        data = make_data(x, y, sample_weight, batch_size, shuffle, class_weight, self.dtype)
+        order = self._shuffle_stream() if shuffle else None
+        data = make_data(x, y, sample_weight, batch_size, order, class_weight, self.dtype)
         validation: ArrayData | StreamData | None = None
         if validation_data is not None:
             validation = self._validation_data(validation_data, validation_batch_size or batch_size)
@@ -106,36 +107,59 @@ class Trainer(Steps):
         )
 
         self.stop_training = False
-        callback_list.on_train_begin()
+        outer = self._plan
+        try:
+            self._plan = self._new_plan()
+            callback_list.on_train_begin()
+            numbers = range(initial_epoch, epochs)
+            logs = self._train(
+                numbers, iterator, validation_iterator, validation_freq, callback_list
+            )
+            callback_list.on_train_end(logs)
+        except BaseException:
+            callback_list.release()
+            raise
+        finally:
+            self._plan = outer
+        return self.history
+
+    def _train(
+        self,
+        epochs: range,
+        iterator: EpochIterator,
+        validation_iterator: EpochIterator | None,
+        validation_freq: int | Sequence[int],
+        callback_list: CallbackList,
+    ) -> Logs:
         logs: Logs = {}
-        with self._fixed_structure():
-            for epoch in range(initial_epoch, epochs):
-                self.reset_metrics()
-                callback_list.on_epoch_begin(epoch)
-                step = -1
-                for step, batch in enumerate(iterator):
-                    callback_list.on_train_batch_begin(step)
+        for epoch in epochs:
+            self.reset_metrics()
+            callback_list.on_epoch_begin(epoch)
+            step = -1
+            for step, batch in enumerate(iterator):
+                callback_list.on_train_batch_begin(step)
+                with self._state_kept(always=False):
                     logs = self.train_step(batch)
-                    callback_list.on_train_batch_end(step, logs)
-                    if self.stop_training:
-                        break
-                if step < 0:
-                    warnings.warn(
-                        f"The data ran out before epoch {epoch + 1}: training stops. A generator "
-                        "must yield steps_per_epoch * epochs batches.",
-                        stacklevel=2,
-                    )
-                    break
-                epoch_logs = _floats(logs)
-                if validation_iterator is not None and _due(epoch, validation_freq):
-                    results = self._evaluate(validation_iterator, callback_list)
-                    epoch_logs.update({f"val_{name}": value for name, value in results.items()})
-                callback_list.on_epoch_end(epoch, epoch_logs)
-                logs = epoch_logs
+                callback_list.on_train_batch_end(step, logs)
                 if self.stop_training:
                     break
-        callback_list.on_train_end(logs)
-        return self.history
+            if step < 0:
+                warnings.warn(
+                    f"The data ran out before epoch {epoch + 1}: training stops. A generator "
+                    "must yield steps_per_epoch * epochs batches.",
+                    stacklevel=3,
+                )
+                break
+            epoch_logs = _floats(logs)
+            if validation_iterator is not None and _due(epoch, validation_freq):
+                results = self._evaluate(validation_iterator, callback_list)
+                epoch_logs.update({f"val_{name}": value for name, value in results.items()})
+            self.epochs_trained += 1
+            callback_list.on_epoch_end(epoch, epoch_logs)
+            logs = epoch_logs
+            if self.stop_training:
+                break
+        return logs
 
     def evaluate(
         self,
@@ -171,20 +195,30 @@ class Trainer(Steps):
         data = make_data(x, y, sample_weight, batch_size, dtype=self.dtype)
         iterator = EpochIterator(data, steps)
         callback_list = self._callback_list(callbacks, verbose, 1, iterator.steps, history=False)
-        return _listed(self._evaluate(iterator, callback_list), return_dict)
+        try:
+            results = self._evaluate(iterator, callback_list)
+        except BaseException:
+            callback_list.release()
+            raise
+        return _listed(results, return_dict)
 
     def _evaluate(self, iterator: EpochIterator, callbacks: Any) -> Logs:
         self.stop_evaluating = False
         callbacks.on_test_begin()
         logs: Logs = {}
-        with no_grad(), self._fixed_structure():
-            self.reset_metrics()
-            for step, batch in enumerate(iterator):
-                callbacks.on_test_batch_begin(step)
-                logs = self.test_step(batch)
-                callbacks.on_test_batch_end(step, logs)
-                if self.stop_evaluating:
-                    break
+        outer = self._plan
+        try:
+            self._plan = self._new_plan()
+            with no_grad():
+                self.reset_metrics()
+                for step, batch in enumerate(iterator):
+                    callbacks.on_test_batch_begin(step)
+                    logs = self.test_step(batch)
+                    callbacks.on_test_batch_end(step, logs)
+                    if self.stop_evaluating:
+                        break
+        finally:
+            self._plan = outer
         results = _floats(logs)
         callbacks.on_test_end(results)
         return results
@@ -223,18 +257,22 @@ class Trainer(Steps):
         if isinstance(data, ArrayData) and not data.num_samples:
             batches = [data.first()]
         self.stop_predicting = False
-        callback_list.on_predict_begin()
         structure: Any = None
         parts: list[list[np.ndarray]] = []
-        with no_grad():
-            for step, batch in enumerate(batches):
-                callback_list.on_predict_batch_begin(step)
-                structure = self.predict_step(batch)
-                parts.append([_numpy(output) for output in flatten(structure)])
-                callback_list.on_predict_batch_end(step, {"outputs": structure})
-                if self.stop_predicting:
-                    break
-        callback_list.on_predict_end()
+        try:
+            callback_list.on_predict_begin()
+            with no_grad():
+                for step, batch in enumerate(batches):
+                    callback_list.on_predict_batch_begin(step)
+                    structure = self.predict_step(batch)
+                    parts.append([_numpy(output) for output in flatten(structure)])
+                    callback_list.on_predict_batch_end(step, {"outputs": structure})
+                    if self.stop_predicting:
+                        break
+            callback_list.on_predict_end()
+        except BaseException:
+            callback_list.release()
+            raise
         if not parts:
             raise ValueError("predict: the data yielded no batches.")
         joined = iter([np.concatenate(columns) for columns in zip(*parts, strict=True)])

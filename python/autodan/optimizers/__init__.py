@@ -16,7 +16,9 @@ from autodan.optimizers.adam import Adam
 from autodan.optimizers.optimizer import Optimizer
 from autodan.optimizers.rmsprop import RMSprop
 from autodan.optimizers.sgd import SGD
+from autodan.utils.custom_objects import CustomObjectScope, file_name, find
 from autodan.utils.naming import lookup, missing_attribute
+from autodan.utils.resolve import read_config, require_config
 
 __all__ = [
     "SGD",
@@ -32,9 +34,8 @@ __all__ = [
 if not TYPE_CHECKING:
     __getattr__ = missing_attribute(__name__, __all__)
 
-_OPTIMIZERS: dict[str, Any] = {
-    optimizer.__name__.lower(): optimizer for optimizer in (Adam, RMSprop, SGD)
-}
+_CLASSES: dict[str, Any] = {optimizer.__name__: optimizer for optimizer in (Adam, RMSprop, SGD)}
+_OPTIMIZERS: dict[str, Any] = {name.lower(): optimizer for name, optimizer in _CLASSES.items()}
 
 
 def get(identifier: Any) -> Any:
@@ -76,7 +77,8 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
         >>> optimizers.serialize(optimizers.SGD(0.5))["config"]["learning_rate"]
         0.5
     """
-    return {"class_name": type(optimizer).__name__, "config": optimizer.get_config()}
+    require_config("optimizer", optimizer)
+    return {"class_name": file_name(type(optimizer), _CLASSES), "config": optimizer.get_config()}
 
 
 def deserialize(
@@ -97,8 +99,6 @@ def deserialize(
         >>> optimizers.deserialize(config).momentum
         0.9
     """
-    name = config["class_name"]
-    if custom_objects and name in custom_objects:
-        return custom_objects[name].from_config(config["config"])
-    optimizer_class: type[Optimizer] = lookup("optimizer", name.lower(), _OPTIMIZERS)
-    return optimizer_class.from_config(config["config"])
+    with CustomObjectScope(custom_objects):
+        name, arguments = read_config("optimizer", config)
+        return find("optimizer", name, {**_OPTIMIZERS, **_CLASSES}).from_config(arguments)

@@ -19,7 +19,10 @@ from autodan._core import Tensor
 from autodan.autograd import no_grad
 from autodan.config import floatx
 from autodan.optimizers import schedules
+from autodan.utils.declared import initial_value
 from autodan.utils.naming import to_snake_case, unique_name
+from autodan.utils.rollback import kept_on_error
+from autodan.utils.signals import Undisturbed
 from autodan.variable import Variable
 
 LearningRate = float | schedules.LearningRateSchedule | Callable[[], Any]
@@ -115,8 +118,9 @@ class Optimizer:
         self, gradients: list[Tensor], variables: list[Variable], learning_rate: float
     ) -> None:
         """Update all variables; overridden where one kernel call does it in a single pass."""
-        for gradient, variable in zip(gradients, variables, strict=True):
-            self.update_step(gradient, variable, learning_rate)
+        with kept_on_error([*variables, *self.variables]):
+            for gradient, variable in zip(gradients, variables, strict=True):
+                self.update_step(gradient, variable, learning_rate)
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -127,6 +131,7 @@ class Optimizer:
 
         Raises:
             ValueError: when a variable is listed twice, or the optimizer was built on others.
+            TypeError: when one of them is no Variable.
 
         Example:
             >>> import autodan as ad
@@ -135,7 +140,7 @@ class Optimizer:
             >>> len(optimizer.variables)
             4
         """
-        variables = list(variables)
+        variables = self._listed(variables)
         if self.built:
             self._check_known(variables)
             return
@@ -148,6 +153,7 @@ class Optimizer:
             for variable in variables
             if any(re.search(pattern, variable.name) for pattern in patterns)
         }
+        self._slots = []
         self.create_slots(variables)
         self.built = True
 
@@ -162,7 +168,9 @@ class Optimizer:
     ) -> Variable:
         """Add a non-trainable variable with the shape and dtype of another one."""
         slot = Variable(
-            initializers.get(initializer)(reference_variable.shape, reference_variable.dtype),
+            initial_value(
+                initializers.get(initializer), reference_variable.shape, reference_variable.dtype
+            ),
             trainable=False,
             name=f"{_label(reference_variable).replace('/', '_')}_{name}",
             dtype=reference_variable.dtype,
@@ -301,14 +309,17 @@ class Optimizer:
         learning_rate = self._current_learning_rate()
         if not self.built:
             self.build(targets)
-        if grads is None:
-            for variable in variables:
-                variable.grad = None
-        with no_grad():
+        # All or nothing: an interrupt waits, an error is taken back. A kernel call that updates all
+        # variables is all or nothing by itself.
+        with Undisturbed(), no_grad(), kept_on_error(variables if self.weight_decay else ()):
+            iterations = self.iterations + 1
             gradients = self._clipped(gradients)
             self._decay_weights(variables, learning_rate)
             self.update_steps(gradients, variables, learning_rate)
-            self.iterations.assign_add(1)
+            self.iterations.assign(iterations)
+            if grads is None:
+                for variable in variables:
+                    variable.grad = None
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> Variable:
         """Update by pairs of gradient and variable; returns `iterations`, as Keras does.
@@ -343,11 +354,21 @@ class Optimizer:
                     "`optimizer.apply(grads, model.trainable_variables)`."
                 )
             return self._trainable_variables
-        targets = list(variables)
+        targets = self._listed(variables)
         _check_distinct(self.name, targets)
         if self.built:
             self._check_known(targets)
         return targets
+
+    def _listed(self, variables: Iterable[Variable]) -> list[Variable]:
+        listed = list(variables)
+        for variable in listed:
+            if not isinstance(variable, Variable):
+                raise TypeError(
+                    f"Optimizer '{self.name}' updates Variables, such as "
+                    f"model.trainable_variables. Received one of type {type(variable).__name__}."
+                )
+        return listed
 
     def _checked(
         self, grads: list[Any], variables: list[Variable]

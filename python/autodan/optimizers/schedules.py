@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from autodan.utils.naming import lookup
+from autodan.utils.custom_objects import CustomObjectScope, file_name, find
+from autodan.utils.resolve import read_config, require_config
 
 
 class LearningRateSchedule:
@@ -247,8 +248,9 @@ def serialize(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
         >>> config["class_name"]
         'PiecewiseConstantDecay'
     """
+    require_config("learning rate schedule", learning_rate_schedule)
     return {
-        "class_name": type(learning_rate_schedule).__name__,
+        "class_name": file_name(type(learning_rate_schedule), _SCHEDULES),
         "config": learning_rate_schedule.get_config(),
     }
 
@@ -272,6 +274,6 @@ def deserialize(
         >>> round(schedules.deserialize(config)(50), 4)
         0.05
     """
-    table = {**_SCHEDULES, **(custom_objects or {})}
-    schedule_class = lookup("learning rate schedule", config["class_name"], table)
-    return schedule_class.from_config(config["config"])
+    with CustomObjectScope(custom_objects):
+        name, arguments = read_config("learning rate schedule", config)
+        return find("learning rate schedule", name, _SCHEDULES).from_config(arguments)

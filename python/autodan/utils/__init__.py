@@ -7,15 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autodan.models.data import unpack_x_y_sample_weight as unpack_x_y_sample_weight
+    from autodan.utils.custom_objects import CustomObjectScope as CustomObjectScope
+    from autodan.utils.custom_objects import custom_object_scope as custom_object_scope
+    from autodan.utils.custom_objects import get_custom_objects as get_custom_objects
+    from autodan.utils.custom_objects import get_registered_name as get_registered_name
+    from autodan.utils.custom_objects import get_registered_object as get_registered_object
+    from autodan.utils.custom_objects import (
+        register_keras_serializable as register_keras_serializable,
+    )
     from autodan.utils.numerical import normalize as normalize
     from autodan.utils.numerical import to_categorical as to_categorical
     from autodan.utils.plotting import plot_history as plot_history
     from autodan.utils.progress import Progbar as Progbar
 
 _LAZY = {
+    "CustomObjectScope": "autodan.utils.custom_objects",
     "Progbar": "autodan.utils.progress",
+    "custom_object_scope": "autodan.utils.custom_objects",
+    "get_custom_objects": "autodan.utils.custom_objects",
+    "get_registered_name": "autodan.utils.custom_objects",
+    "get_registered_object": "autodan.utils.custom_objects",
     "normalize": "autodan.utils.numerical",
     "plot_history": "autodan.utils.plotting",
+    "register_keras_serializable": "autodan.utils.custom_objects",
     "to_categorical": "autodan.utils.numerical",
     "unpack_x_y_sample_weight": "autodan.models.data",
 }

@@ -31,18 +31,55 @@ def pair(value: int | Sequence[int], name: str, minimum: int = 1) -> tuple[int, 
     """Return a window argument as a pair of integers: 2 means (2, 2).
 
     Raises:
-        ValueError: it is neither an integer nor two, or one is below `minimum`.
+        ValueError: they are not two, or one is below `minimum`.
+        TypeError: it is neither an integer nor a sequence.
 
     >>> pair(2, "strides"), pair((1, 2), "strides")
     ((2, 2), (1, 2))
     """
+    message = (
+        f"`{name}` must be an integer of {minimum} or more, or two of them. "
+        f"Received: {name}={value!r}."
+    )
+    if not isinstance(value, int | np.integer | Sequence | np.ndarray):
+        raise TypeError(message)
     sides = (value, value) if isinstance(value, int | np.integer) else tuple(value)
     if len(sides) != 2 or not all(isinstance(s, int | np.integer) and s >= minimum for s in sides):
-        raise ValueError(
-            f"`{name}` must be an integer of {minimum} or more, or two of them. "
-            f"Received: {name}={value}."
-        )
+        raise ValueError(message)
     return int(sides[0]), int(sides[1])
+
+
+def axes_of(owner: str, axis: Any, ndim: int) -> list[int]:
+    """Return one axis or several, counted from the first.
+
+    Args:
+        owner: Whose argument it is, for the message.
+        axis: An integer or a sequence of them; negative ones count from the last.
+        ndim: Number of dimensions of the tensor.
+
+    Raises:
+        TypeError: it is neither, or holds a bool.
+        IndexError: there is no such axis.
+        ValueError: one is named twice.
+
+    >>> axes_of("softmax", -1, 3), axes_of("softmax", (0, -1), 3)
+    ([2], [0, 2])
+    """
+    axes = tuple(axis) if isinstance(axis, Sequence | np.ndarray) else (axis,)
+    found: list[int] = []
+    for one in axes:
+        if not isinstance(one, int | np.integer) or isinstance(one, bool):
+            raise TypeError(
+                f"{owner}: axis must be an integer or a sequence of integers. Received: {axis!r}."
+            )
+        if not -ndim <= one < ndim:
+            raise IndexError(
+                f"{owner}: axis {one} is out of bounds for a tensor of {ndim} dimensions"
+            )
+        if int(one) % ndim in found:
+            raise ValueError(f"{owner}: axis {one} is named twice in {list(axes)}")
+        found.append(int(one) % ndim)
+    return found
 
 
 def shape_of_sides(shape: int | Sequence[int | None]) -> tuple[int | None, ...]:

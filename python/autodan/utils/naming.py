@@ -11,6 +11,7 @@ from typing import NoReturn, TypeVar
 T = TypeVar("T")
 
 _WORD_BOUNDARY = re.compile(r"(?<=.)(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])")
+_LONGEST_SHOWN = 100
 _name_counts: Counter[str] = Counter()
 
 
@@ -32,10 +33,12 @@ def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
     """
     if isinstance(name, str) and name in table:
         return table[name]
-    hint = nearest(str(name), table)
+    shown = str(name)
+    shown = shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + "..."
+    hint = nearest(shown, table)
     question = f" Did you mean '{hint}'?" if hint else ""
     valid = ", ".join(sorted(table))
-    raise ValueError(f"Unknown {kind} '{name}'.{question} Valid: {valid}.")
+    raise ValueError(f"Unknown {kind} '{shown}'.{question} Valid: {valid}.")
 
 
 def nearest(name: str, candidates: Mapping[str, object]) -> str | None:

@@ -116,6 +116,17 @@ class Progbar:
         """
         self.update(self._seen + n, values)
 
+    def close(self) -> None:
+        """Ends the line, where there is one: nothing more will come.
+
+        Example:
+            >>> Progbar(10, verbose=0).close()
+        """
+        if self._stream is not None and self._drawn_width:
+            self._stream.write("\n")
+            self._stream.flush()
+            self._drawn_width = 0
+
     def _fold(self, finalize: bool) -> None:
         """Averages the pending values; of those shown as given only the latest is converted."""
         as_given: dict[str, Any] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from autodan.utils.naming import lookup
+from autodan.utils.custom_objects import file_name, find
 
 
 def resolve(kind: str, identifier: Any, table: Mapping[str, Any]) -> Any:
@@ -29,17 +29,17 @@ def resolve(kind: str, identifier: Any, table: Mapping[str, Any]) -> Any:
     """
     if identifier is None:
         return None
-    if isinstance(identifier, dict):
+    if isinstance(identifier, Mapping):
         if "class_name" not in identifier:
             raise ValueError(
                 f"A config dict for {kind} needs the key 'class_name'. "
                 f"Received keys: {sorted(map(str, identifier))}."
             )
-        found: Any = lookup(kind, identifier["class_name"], table)
+        found: Any = find(kind, identifier["class_name"], table)
         config = identifier.get("config") or {}
         is_class = isinstance(found, type)
         return found.from_config(config) if is_class else found
-    found = lookup(kind, identifier, table) if isinstance(identifier, str) else identifier
+    found = find(kind, identifier, table) if isinstance(identifier, str) else identifier
     if isinstance(found, type):
         found = found()
     if callable(found):
@@ -50,14 +50,66 @@ def resolve(kind: str, identifier: Any, table: Mapping[str, Any]) -> Any:
     )
 
 
-def serialize(thing: Any) -> Any:
-    """Return the config of an instance, the name of a function, or None.
+def serialize(thing: Any, table: Mapping[str, Any]) -> Any:
+    """Return what `resolve` makes the same thing of: a config, a function's name, or None.
 
-    >>> serialize(len)
+    Args:
+        thing: An instance, a function, or None.
+        table: The names and the classes or functions that they stand for.
+
+    Raises:
+        ValueError: there is no such name, as for a lambda.
+
+    >>> serialize(len, {"len": len})
     'len'
     """
     if thing is None:
         return None
     if hasattr(thing, "get_config"):
-        return {"class_name": type(thing).__name__, "config": thing.get_config()}
-    return getattr(thing, "__name__", type(thing).__name__)
+        return {"class_name": file_name(type(thing), table), "config": thing.get_config()}
+    return file_name(thing, table)
+
+
+def read_config(kind: str, config: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Return the class name and the arguments that a config dict holds.
+
+    Args:
+        kind: What it describes, for messages, such as "layer".
+        config: `{"class_name": ..., "config": ...}`.
+
+    Raises:
+        TypeError: it is no mapping.
+        ValueError: it lacks one of them.
+
+    >>> read_config("layer", {"class_name": "Flatten", "config": {}})
+    ('Flatten', {})
+    """
+    if not isinstance(config, Mapping):
+        raise TypeError(f"A config dict for {kind} is a dict. Received: {type(config).__name__}.")
+    name, arguments = config.get("class_name"), config.get("config")
+    if name is None or not isinstance(arguments, Mapping):
+        raise ValueError(
+            f"A config dict for {kind} needs the keys 'class_name' and 'config', a dict. "
+            f"Received keys: {sorted(map(str, config))}."
+        )
+    return name, arguments
+
+
+def require_config(kind: str, thing: Any) -> None:
+    """Refuse what cannot say how it was made.
+
+    Args:
+        kind: What it should be, for the message, such as "layer".
+        thing: What was passed.
+
+    Raises:
+        TypeError: it has no `get_config`.
+
+    >>> require_config("layer", 3)
+    Traceback (most recent call last):
+        ...
+    TypeError: Cannot serialize this int as layer: it has no get_config().
+    """
+    if isinstance(thing, type) or not hasattr(thing, "get_config"):
+        described = type(thing).__name__
+        raise TypeError(f"Cannot serialize this {described} as {kind}: it has no get_config().")
