@@ -7,18 +7,19 @@ University of Toronto (2009). Read from its "binary version": records of one lab
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
-import tarfile
-import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autodan.datasets.source import Source, require_sha256
+from autodan.datasets.streams import DEFLATE_MAX_RATIO, Inflated, Stream, members
+from autodan.datasets.streams import read as read_into
 from autodan.errors import FormatError
+from autodan.utils.regular import open_regular
 
 __all__ = ["load_data"]
 
@@ -39,22 +40,10 @@ SOURCE = Source(
 TEST_BATCH = "test_batch.bin"
 BATCH = re.compile(r"data_batch_([1-9][0-9]?)\.bin|test_batch\.bin")
 RECORD = 1 + 3 * 32 * 32
-DEFLATE_MAX_RATIO = 1032
-CHUNK = 1 << 20
-# What tar may add after its end mark, to fill the last record of 20 blocks.
-TAR_PADDING = 20 * 512
-# What the standard library raises for damaged archives; a long chain of header blocks recurses.
-DAMAGE = (
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    zlib.error,
-    EOFError,
-    ValueError,
-    OverflowError,
-    RecursionError,
-)
+RECORDS_AT_ONCE = 256
+# What an archive may hold beside the batches: a few texts, in the original.
+OTHER_FILES = 1 << 26
 
-Batch = NDArray[np.uint8]
 Split = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
@@ -91,98 +80,117 @@ def load_data(path: str | os.PathLike[str] | None = None) -> tuple[Split, Split]
         folder=path,
     )
     if found.name == ARCHIVE:
-        batches = _read_archive(found)
-    else:
-        found = found if found.is_dir() else found.parent
-        batches = _read_folder(found)
-    if TEST_BATCH not in batches or len(batches) == 1:
-        raise FormatError(
-            f"{found}: needs data_batch_1.bin (or more of them) and {TEST_BATCH}, "
-            f"has {', '.join(sorted(batches)) or 'no batch'}"
+        return _read_archive(found)
+    return _read_folder(found if found.is_dir() else found.parent)
+
+
+def _read_folder(folder: Path) -> tuple[Split, Split]:
+    paths = [path for path in folder.iterdir() if BATCH.fullmatch(path.name)]
+    batches = _Batches({path.name: path.stat().st_size for path in paths}, folder)
+    for path in paths:
+        with open_regular(path) as file:
+            batches.fill(path.name, file)
+    return batches.splits()
+
+
+def _read_archive(path: Path) -> tuple[Split, Split]:
+    """Reads the archive in place: once for what it holds, once for the contents.
+
+    So memory is taken once, and only after the archive has shown that it holds what it declares.
+    """
+    with open_regular(path) as file:
+        capacity = os.fstat(file.fileno()).st_size * DEFLATE_MAX_RATIO
+        sizes: dict[str, int] = {}
+        others = 0
+        for member in members(Inflated(file, str(path)), str(path)):
+            if not BATCH.fullmatch(member.name):
+                others += member.size
+                if others > OTHER_FILES:
+                    raise FormatError(f"{path}: holds more than {OTHER_FILES} bytes of other files")
+                continue
+            if not member.ordinary:
+                raise FormatError(f"{path}: {member.name} is not an ordinary file")
+            if member.name in sizes:
+                raise FormatError(f"{path}: {member.name} is there twice")
+            if member.size > capacity:
+                raise FormatError(
+                    f"{path}: {member.name} declares {member.size} bytes, "
+                    "which the archive cannot hold"
+                )
+            sizes[member.name] = member.size
+        batches = _Batches(sizes, path)
+        file.seek(0)
+        for member in members(Inflated(file, str(path)), str(path)):
+            if BATCH.fullmatch(member.name):
+                batches.fill(member.name, member)
+    return batches.splits()
+
+
+class _Batches:
+    """The images and labels of batches whose sizes are known, each batch in its place.
+
+    Args:
+        sizes: the name of each batch and its length in bytes.
+        place: the folder or archive that has them, for messages.
+
+    Raises:
+        FormatError: a batch is missing, or is not made of whole records.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], place: Path) -> None:
+        self._place = place
+        train = sorted((name for name in sizes if name != TEST_BATCH), key=_number)
+        if TEST_BATCH not in sizes or not train:
+            raise FormatError(
+                f"{place}: needs data_batch_1.bin (or more of them) and {TEST_BATCH}, "
+                f"has {', '.join(sorted(sizes)) or 'no batch'}"
+            )
+        for name, size in sizes.items():
+            if size == 0 or size % RECORD:
+                raise FormatError(f"{place}: {name} has {size} bytes, not a multiple of {RECORD}")
+        self._splits = tuple(
+            _empty_split(sum(sizes[name] for name in names) // RECORD)
+            for names in (train, [TEST_BATCH])
         )
-    test = _to_split([batches.pop(TEST_BATCH)])
-    return _to_split([batches.pop(name) for name in sorted(batches, key=_number)]), test
+        self._parts = {TEST_BATCH: self._splits[1]}
+        start = 0
+        for name in train:
+            part = slice(start, start + sizes[name] // RECORD)
+            self._parts[name] = (self._splits[0][0][part], self._splits[0][1][part])
+            start = part.stop
+
+    def fill(self, name: str, stream: Stream) -> None:
+        """Reads one batch; the stream must end where its records do."""
+        place = f"{self._place}: {name}"
+        if name not in self._parts:
+            raise FormatError(f"{place} has changed while it was read")
+        images, labels = self._parts.pop(name)
+        records = np.empty((RECORDS_AT_ONCE, RECORD), dtype=np.uint8)
+        for start in range(0, len(images), RECORDS_AT_ONCE):
+            chunk = records[: len(images) - start]
+            if read_into(stream, chunk.reshape(-1).data) < chunk.size:
+                raise FormatError(f"{place} ends early")
+            if chunk[:, 0].max() > 9:
+                label = chunk[:, 0].max()
+                raise FormatError(f"{place} has label {label}, which is not one of 0 to 9")
+            part = slice(start, start + len(chunk))
+            labels[part, 0] = chunk[:, 0]
+            images[part] = chunk[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        if stream.readinto(bytearray(1)):
+            raise FormatError(f"{place} has changed while it was read")
+
+    def splits(self) -> tuple[Split, Split]:
+        """Returns the training and the test data, once every batch is in."""
+        if self._parts:
+            raise FormatError(f"{self._place}: {min(self._parts)} has changed while it was read")
+        train, test = self._splits
+        return train, test
 
 
-def _read_folder(folder: Path) -> dict[str, Batch]:
-    batches = {}
-    for path in folder.iterdir():
-        if BATCH.fullmatch(path.name):
-            _require_records(path.stat().st_size, str(path))
-            batches[path.name] = _labels_checked(np.fromfile(path, dtype=np.uint8), str(path))
-    return batches
-
-
-def _read_archive(path: Path) -> dict[str, Batch]:
-    """Reads the batches out of the archive in one pass, without seeking or unpacking."""
-    capacity = path.stat().st_size * DEFLATE_MAX_RATIO
-    batches: dict[str, Batch] = {}
-    try:
-        with gzip.open(path) as stream:
-            with tarfile.open(fileobj=stream, mode="r|") as archive:
-                for member in archive:
-                    name = member.name.rpartition("/")[2]
-                    if BATCH.fullmatch(name):
-                        place = f"{path}: {name}"
-                        if name in batches:
-                            raise FormatError(f"{place} is there twice")
-                        batches[name] = _read_member(archive, member, place, capacity)
-            rest = stream.read(TAR_PADDING + 1)
-            if len(rest) > TAR_PADDING or any(rest):
-                raise FormatError(f"{path}: goes on after the end of the archive")
-    except FormatError:
-        raise
-    except DAMAGE as error:
-        raise FormatError(f"{path}: damaged archive: {error}") from error
-    return batches
-
-
-def _read_member(
-    archive: tarfile.TarFile, member: tarfile.TarInfo, place: str, capacity: int
-) -> Batch:
-    if not member.isreg() or member.issparse():
-        raise FormatError(f"{place} is not an ordinary file")
-    _require_records(member.size, place)
-    if member.size > capacity:
-        raise FormatError(f"{place} declares {member.size} bytes, which the archive cannot hold")
-    source = archive.extractfile(member)
-    assert source is not None  # an ordinary file has content
-    raw = np.empty(member.size, dtype=np.uint8)
-    view = raw.data
-    for start in range(0, member.size, CHUNK):
-        chunk = source.read(min(CHUNK, member.size - start))
-        view[start : start + len(chunk)] = chunk
-        if len(chunk) < min(CHUNK, member.size - start):
-            raise FormatError(f"{place} ends after {start + len(chunk)} of {member.size} bytes")
-    return _labels_checked(raw, place)
-
-
-def _require_records(size: int, place: str) -> None:
-    if size == 0 or size % RECORD:
-        raise FormatError(f"{place} has {size} bytes, not a multiple of {RECORD}")
-
-
-def _labels_checked(raw: NDArray[np.uint8], place: str) -> Batch:
-    batch = raw.reshape(-1, RECORD)
-    if batch[:, 0].max() > 9:
-        raise FormatError(f"{place} has label {batch[:, 0].max()}, which is not one of 0 to 9")
-    return batch
+def _empty_split(count: int) -> Split:
+    """Channels-last images and labels, with memory that is only touched as it is filled."""
+    return np.empty((count, 32, 32, 3), dtype=np.uint8), np.empty((count, 1), dtype=np.uint8)
 
 
 def _number(name: str) -> int:
     return int(name.removeprefix("data_batch_").removesuffix(".bin"))
-
-
-def _to_split(batches: list[Batch]) -> Split:
-    """Joins batches into channels-last images and labels, letting go of each once copied."""
-    count = sum(len(batch) for batch in batches)
-    images = np.empty((count, 32, 32, 3), dtype=np.uint8)
-    labels = np.empty((count, 1), dtype=np.uint8)
-    start = 0
-    for _ in range(len(batches)):
-        batch = batches.pop(0)
-        stop = start + len(batch)
-        labels[start:stop, 0] = batch[:, 0]
-        images[start:stop] = batch[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        start = stop
-    return images, labels

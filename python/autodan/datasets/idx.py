@@ -7,13 +7,10 @@ big-endian 32-bit number, then the elements in row-major order, big-endian
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import math
 import os
 import struct
-import zlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -23,14 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autodan.datasets.source import Source, require_sha256
+from autodan.datasets.streams import DEFLATE_MAX_RATIO, GZIP_MAGIC, Inflated, Stream
+from autodan.datasets.streams import read as read_into
 from autodan.errors import FormatError
+from autodan.utils.regular import open_regular
 
 __all__ = ["load_splits", "read"]
 
-GZIP_MAGIC = b"\x1f\x8b"
-# What one byte of a deflate stream can stand for at most (zlib's technical notes).
-DEFLATE_MAX_RATIO = 1032
-CHUNK = 1 << 20
+# Memory is taken in steps, each as much as has been read: a compressed file's size says little
+# about its content, and a header that lies shall cost nothing.
+FIRST_STEP = 1 << 24
 MAX_DIMENSIONS = 32
 DTYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype("u1"),
@@ -42,7 +41,6 @@ DTYPES: dict[int, np.dtype[Any]] = {
 }
 
 Array = NDArray[Any]
-Stream = io.BufferedIOBase
 Split = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
@@ -72,17 +70,13 @@ def read(path: str | os.PathLike[str], sha256: str | None = None) -> Array:
         array([7, 2, 1], dtype=uint8)
     """
     path = Path(path)
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         capacity = os.fstat(file.fileno()).st_size
         compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         file.seek(0)
-        if not compressed:
-            return _parse(file, path, capacity, sha256)
-        with gzip.GzipFile(fileobj=file) as stream:
-            try:
-                return _parse(stream, path, capacity * DEFLATE_MAX_RATIO, sha256)
-            except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-                raise FormatError(f"{path}: damaged gzip data: {error}") from error
+        if compressed:
+            return _parse(Inflated(file, str(path)), path, capacity * DEFLATE_MAX_RATIO, sha256)
+        return _parse(file, path, capacity, sha256)
 
 
 def load_splits(
@@ -134,22 +128,19 @@ def load_splits(
                 f"{paths[at]}: expected uint8 images of shape (N, 28, 28), "
                 f"got {images.dtype} of shape {images.shape}"
             )
+        if not len(images):
+            raise FormatError(f"{paths[at]}: holds no images")
         if labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
             raise FormatError(
                 f"{paths[at + 1]}: expected {len(images)} uint8 labels as in {paths[at]}, "
                 f"got {labels.dtype} of shape {labels.shape}"
             )
-        if labels.size and labels.max() > 9:
+        if labels.max() > 9:
             raise FormatError(f"{paths[at + 1]}: label {labels.max()} is not one of 0 to 9")
     return (x_train, y_train), (x_test, y_test)
 
 
-def _parse(
-    stream: Stream,
-    path: Path,
-    capacity: int,
-    sha256: str | None,
-) -> Array:
+def _parse(stream: Stream, path: Path, capacity: int, sha256: str | None) -> Array:
     """Reads one array and requires the end; no more than `capacity` bytes can be there."""
     header = _read_header(stream, path, 4)
     zeros, code, ndim = struct.unpack(">HBB", header)
@@ -164,26 +155,15 @@ def _parse(
             f"{path}: the header declares {declared} bytes (shape {shape}), "
             f"which a file of this size cannot hold"
         )
-    digest = hashlib.sha256(header + sizes) if sha256 else None
-    elements = np.empty(declared, dtype=np.uint8)
-    view = elements.data
-    done = 0
-    while done < declared:
-        count = stream.readinto(view[done : done + CHUNK])
-        if not count:
+    elements = _read_elements(stream, path, declared)
+    if sha256:
+        digest = hashlib.sha256(header + sizes)
+        digest.update(elements.data)
+        if digest.hexdigest() != sha256:
             raise FormatError(
-                f"{path}: ends after {done} of the {declared} bytes that its header declares"
+                f"{path}: the decompressed content has SHA-256 {digest.hexdigest()}, expected "
+                f"{sha256}: damaged, or another data set; delete it to have it downloaded again"
             )
-        if digest:
-            digest.update(view[done : done + count])
-        done += count
-    if stream.read(1):
-        raise FormatError(f"{path}: goes on after the {declared} bytes that its header declares")
-    if digest and digest.hexdigest() != sha256:
-        raise FormatError(
-            f"{path}: the decompressed content has SHA-256 {digest.hexdigest()}, expected "
-            f"{sha256}: damaged, or another data set; delete it to have it downloaded again"
-        )
     try:
         array = elements.view(dtype).reshape(shape)
     except ValueError as error:  # no elements, but dimensions past what NumPy can index
@@ -193,8 +173,25 @@ def _parse(
     return array.byteswap(inplace=True).view(dtype.newbyteorder("="))
 
 
+def _read_elements(stream: Stream, path: Path, declared: int) -> NDArray[np.uint8]:
+    elements = np.empty(min(declared, FIRST_STEP), dtype=np.uint8)
+    done = 0
+    while True:
+        done += read_into(stream, elements.data[done:])
+        if done < len(elements):
+            raise FormatError(
+                f"{path}: ends after {done} of the {declared} bytes that its header declares"
+            )
+        if done == declared:
+            break
+        elements.resize(min(declared, 2 * done), refcheck=False)  # nobody else has it
+    if stream.readinto(bytearray(1)):
+        raise FormatError(f"{path}: goes on after the {declared} bytes that its header declares")
+    return elements
+
+
 def _read_header(stream: Stream, path: Path, count: int) -> bytes:
-    data = stream.read(count)
-    if len(data) < count:
+    data = bytearray(count)
+    if read_into(stream, memoryview(data)) < count:
         raise FormatError(f"{path}: ends within the header of an IDX file")
-    return data
+    return bytes(data)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from autodan.errors import DatasetNotFoundError, FormatError
+from autodan.utils.files import whole_file
+from autodan.utils.regular import open_regular
 
 __all__ = ["Source", "cache_dir", "require_sha256"]
 
@@ -68,6 +68,7 @@ class Source:
             DatasetNotFoundError: the file is nowhere; the message says how to supply it.
 
         Example:
+            >>> import tempfile
             >>> with tempfile.TemporaryDirectory() as place:
             ...     _ = Path(place, "toy.gz").write_bytes(b"...")
             ...     toy = Source("toy", files=("toy.gz",), mirrors=())
@@ -101,7 +102,8 @@ class Source:
         for mirror in self.mirrors:
             url = mirror + filename
             try:
-                with _appears_whole(target) as partial:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with whole_file(target) as partial:
                     http_get(url, partial)
                     check(partial)
             except (OSError, ImportError, ValueError) as error:
@@ -152,16 +154,18 @@ def require_sha256(path: Path, expected: str) -> None:
         expected: 64 hexadecimal digits.
 
     Raises:
-        FormatError: the file is another one; the message has both digests.
+        FormatError: the file is another one; the message has both digests. Or it is no
+            ordinary file.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as place:
         ...     file = Path(place, "empty")
         ...     _ = file.write_bytes(b"")
         ...     require_sha256(file, hashlib.sha256().hexdigest())
     """
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
+    with open_regular(path) as stream:
         while chunk := stream.read(CHUNK):
             digest.update(chunk)
     if digest.hexdigest() != expected:
@@ -192,31 +196,6 @@ def http_get(url: str, target: Path) -> None:
         progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=CONNECT_AND_READ_SECONDS
     )
     download(url, str(target), None)
-
-
-@contextmanager
-def _appears_whole(target: Path) -> Iterator[Path]:
-    """Gives a path to write to, which becomes `target` at once and whole, or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        _flush(partial)
-        os.replace(partial, target)
-        if os.name == "posix":  # elsewhere a folder cannot be opened, nor needs it
-            _flush(target.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _first_line(error: BaseException) -> str:
