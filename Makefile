@@ -4,9 +4,10 @@
 PYTHON ?= python3
 
 .PHONY: help develop test lint format stub rust-test bench ci
+.PHONY: sanitize-guard sanitize-address sanitize-thread sanitize-selftest
 
 help: ## list the tasks
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 develop: ## build the compiled module and install the package with what tests and lints need
 	$(PYTHON) -m pip install -e '.[lint]'
@@ -38,3 +39,25 @@ bench: ## the kernels' benchmarks
 
 ci: ## what continuous integration runs: all of it, in a fresh environment
 	.ci/run
+
+sanitize-guard: ## the tests, Rust's and Python's, with guard pages around every buffer
+	PYTHON=$(PYTHON) tools/sanitize/guard.sh
+
+sanitize-address: ## the Python suite under AddressSanitizer, with debug assertions
+	PYTHON=$(PYTHON) tools/sanitize/asan.sh
+
+sanitize-thread: ## the tests of the thread pool under ThreadSanitizer
+	PYTHON=$(PYTHON) tools/sanitize/tsan.sh
+
+sanitize-selftest: ## that each of these jobs finds a bug planted for it
+	PYTHON=$(PYTHON) tools/sanitize/selftest.sh
+
+.PHONY: fuzz bad-calls
+TARGET ?= idx
+SECONDS ?= 600
+
+fuzz: ## fuzz one parser: TARGET=idx|idx_gzip|cifar10|model|header SECONDS=600
+	$(PYTHON) fuzz/run.py $(TARGET) --seconds $(SECONDS)
+
+bad-calls: ## 50,000 generated calls of everything public, right, wrong and hostile
+	$(PYTHON) tests/stress/bad_calls.py --count 50000
