@@ -60,6 +60,7 @@ ARGUMENTS = {
     "destination": "_Axes",
     "dilation": "_Pair",
     "dtype": "npt.DTypeLike",
+    "enabled": "bool",
     "epsilon": "float",
     "fill_value": "_TensorLike",
     "flag": "bool",
@@ -81,6 +82,7 @@ ARGUMENTS = {
     "logits": "_TensorLike",
     "m": "int | None",
     "max": "float | None",
+    "metadata": "dict[str, str]",
     "maxval": "float",
     "mean": "float",
     "method": "str",
@@ -131,6 +133,8 @@ ARGUMENTS = {
     "x_min": "_TensorLike | None",
     "xs": "Sequence[_TensorLike]",
     "adam_update.step": "int",
+    "_encode_header.tensors": "Sequence[tuple[str, str, Sequence[int]]]",
+    "_parse_header.data": "bytes",
     "argmax.axis": "int | None",
     "argmin.axis": "int | None",
     "cumsum.axis": "int | None",
@@ -157,6 +161,8 @@ ARGUMENTS = {
 
 # What functions and methods return that is not a tensor.
 RESULTS = {
+    "_encode_header": "bytes",
+    "_parse_header": "tuple[dict[str, str], list[tuple[str, str, tuple[int, ...]]]]",
     "adam_update": "None",
     "available_isas": "list[str]",
     "batch_norm": "tuple[Tensor, Tensor, Tensor]",
@@ -171,6 +177,8 @@ RESULTS = {
     "set_num_threads": "None",
     "set_poison": "None",
     "sgd_update": "None",
+    "GradMode.__enter__": "None",
+    "GradMode.__exit__": "None",
     "Tensor.__array_function__": "Any",
     "Tensor.__array_ufunc__": "Any",
     "Tensor.__bool__": "bool",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from autodan import optimizers as optimizers
     from autodan import random as random
     from autodan import regularizers as regularizers
+    from autodan import saving as saving
     from autodan import utils as utils
     from autodan.errors import FormatError as FormatError
     from autodan.initializers import Initializer as Initializer
@@ -66,6 +67,7 @@ _NAMESPACES = (
     "optimizers",
     "random",
     "regularizers",
+    "saving",
     "utils",
 )
 _LAZY = {

@@ -21,9 +21,12 @@ _Pair: TypeAlias = int | Sequence[int]
 _Padding: TypeAlias = str | Sequence[Sequence[int]] | None
 
 __all__ = [
+    "GradMode",
     "InternalError",
     "Tensor",
     "Variable",
+    "_encode_header",
+    "_parse_header",
     "abs",
     "adam_update",
     "add",
@@ -64,6 +67,7 @@ __all__ = [
     "expand_dims",
     "expm1",
     "eye",
+    "fail_allocation",
     "flip",
     "floor",
     "floor_divide",
@@ -161,6 +165,7 @@ __all__ = [
     "tanh_shrink",
     "tensor",
     "transpose",
+    "trim_memory",
     "trunc",
     "var",
     "where",
@@ -442,6 +447,27 @@ class Variable(Tensor):
 class InternalError(RuntimeError):
     """A broken promise inside autodan: always a bug, never the caller's fault. Please report it."""
 
+@disjoint_base
+class GradMode:
+    """A context manager: inside, ops on this thread are recorded or not, and afterwards as
+    before. In Rust, since Python's own code may be interrupted by a signal before its first and
+    after its last instruction.
+    """
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, *args: Any) -> None: ...
+    def __new__(cls, enabled: bool) -> Self: ...
+
+def _encode_header(
+    metadata: dict[str, str], tensors: Sequence[tuple[str, str, Sequence[int]]]
+) -> bytes:
+    """The header of a safetensors file with these texts and tensors (name, dtype, shape)."""
+
+def _parse_header(data: bytes) -> tuple[dict[str, str], list[tuple[str, str, tuple[int, ...]]]]:
+    """The texts and tensors (name, dtype, shape) of a safetensors header, in the order of the
+    data.
+    """
+
 def abs(x: _TensorLike) -> Tensor:
     """The absolute value `|x|`."""
 
@@ -607,6 +633,11 @@ def expm1(x: _TensorLike) -> Tensor:
 
 def eye(n: int, m: int | None = None, dtype: npt.DTypeLike = "float32") -> Tensor:
     """`n` by `m` (default `n`), 1 on the diagonal and 0 elsewhere."""
+
+def fail_allocation(n: int) -> Tensor:
+    """Makes the `n`-th allocation from now on fail, once; 0: none (for tests). Returns how many
+    were still to come until the failure asked for before: 0 when it has happened.
+    """
 
 def flip(x: _TensorLike, axis: _Axes | None = None) -> Tensor:
     """The given axes (all by default) run backwards."""
@@ -953,6 +984,9 @@ def tensor(
 
 def transpose(x: _TensorLike, axes: _Axes | None = None) -> Tensor:
     """The axes reversed, or in the given order."""
+
+def trim_memory() -> Tensor:
+    """Gives the memory that is kept for reuse back to the system."""
 
 def trunc(x: _TensorLike) -> Tensor:
     """The integer part: `x` rounded toward zero."""

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ContextDecorator
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -28,28 +28,18 @@ class _Recording(threading.local):
 _recording = _Recording()
 
 
-class _GradMode(ContextDecorator):
+class _GradMode(_core.GradMode, ContextDecorator):
     """Sets whether operations are recorded; restores what was set before."""
 
     _enabled: bool
 
-    def __init__(self) -> None:
-        self._previous: list[bool] = []
+    def __new__(cls) -> Self:
+        """Make the core's context manager for what the class says."""
+        return super().__new__(cls, cls._enabled)
 
-    def _recreate_cm(self) -> _GradMode:
+    def _recreate_cm(self) -> Self:
         # A decorated function may run in several threads: each call has its own state.
         return type(self)()
-
-    def __enter__(self) -> None:
-        self._previous.append(_core.set_grad_enabled(self._enabled))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        _core.set_grad_enabled(self._previous.pop())
 
 
 class no_grad(_GradMode):  # noqa: N801 - the name is PyTorch's

@@ -28,6 +28,7 @@ _INTERNAL = frozenset(
         "build_info",
         "conv2d",
         "dropout",
+        "fail_allocation",
         "global_norm",
         "grad",
         "is_grad_enabled",

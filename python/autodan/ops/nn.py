@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from autodan import _core
 from autodan._core import Tensor
 from autodan.config import epsilon as fuzz
 from autodan.config import standardize_data_format
-from autodan.ops.numpy import norm, split
-from autodan.utils.arguments import pair
+from autodan.ops.numpy import floating, norm, split
+from autodan.utils.arguments import axes_of, pair
 
 __all__ = [
     "average_pool",
@@ -196,14 +198,23 @@ def batch_normalization(
     [[-1.0], [1.0]]
     """
     x = _core.asarray(x) if not isinstance(x, Tensor) else x
+    (place,) = axes_of("batch_normalization", axis, x.ndim)
+    parameters = {"mean": mean, "variance": variance, "offset": offset, "scale": scale}
+    for name, value in parameters.items():
+        shape = (x.shape[place],) if value is None else _core.asarray(value).shape
+        if shape != (x.shape[place],):
+            raise ValueError(
+                f"batch_normalization: {name} of shape {shape} does not fit inputs of shape "
+                f"{x.shape}; along axis {axis} it needs shape {(x.shape[place],)}."
+            )
     factor = _core.rsqrt(_core.add(variance, epsilon))
     if scale is not None:
         factor = factor * scale
     shift = factor * mean
     shift = -shift if offset is None else offset - shift
-    if axis % x.ndim != x.ndim - 1:
+    if place != x.ndim - 1:
         sides = [1] * x.ndim
-        sides[axis] = x.shape[axis]
+        sides[place] = x.shape[place]
         factor, shift = _core.reshape(factor, sides), _core.reshape(shift, sides)
     return x * factor + shift
 
@@ -230,7 +241,7 @@ def softmax(x: Any, axis: Axes = -1) -> Tensor:
     >>> softmax([[1.0, 1.0]]).tolist()
     [[0.5, 0.5]]
     """
-    return _over_axes(_core.softmax, x, axis)
+    return _over_axes(_core.softmax, "softmax", x, axis)
 
 
 def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
@@ -239,15 +250,15 @@ def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
     >>> log_softmax([[0.0, 0.0]]).numpy().round(3).tolist()
     [[-0.6930000185966492, -0.6930000185966492]]
     """
-    return _over_axes(_core.log_softmax, x, axis)
+    return _over_axes(_core.log_softmax, "log_softmax", x, axis)
 
 
-def _over_axes(function: Any, x: Any, axis: Axes) -> Tensor:
+def _over_axes(function: Any, name: str, x: Any, axis: Axes) -> Tensor:
     """Apply a function of one axis to several, as if they were flattened into one."""
-    if isinstance(axis, int):
+    if type(axis) is int:
         return function(x, axis)
     x = _core.asarray(x)
-    axes = [a % x.ndim for a in axis]
+    axes = axes_of(name, axis, x.ndim)
     rest = [a for a in range(x.ndim) if a not in axes]
     order = rest + axes
     moved = _core.transpose(x, order)
@@ -261,11 +272,16 @@ def glu(x: Any, axis: int = -1) -> Tensor:
 
     Raises:
         ValueError: the axis has an odd size.
+        IndexError: there is no such axis.
 
     >>> glu([2.0, 0.0]).tolist()
     [1.0]
     """
-    value, gate = split(x, 2, axis)
+    x = _core.asarray(x)
+    (place,) = axes_of("glu", axis, x.ndim)
+    if x.shape[place] % 2:
+        raise ValueError(f"glu: axis {axis} of shape {x.shape} must have an even size.")
+    value, gate = split(x, 2, place)
     return value * _core.sigmoid(gate)
 
 
@@ -304,6 +320,13 @@ def one_hot(
 def multi_hot(x: Any, num_classes: int, axis: int = -1, dtype: str | None = None) -> Tensor:
     """Turn sets of integers along the last axis into vectors of 0 and 1 (Keras `ops.multi_hot`).
 
+    Args:
+        x: Integers, shape (sets, members), or (members,) for a single set.
+        num_classes: Length of the vectors.
+        axis: Where `one_hot` puts the classes, before the second axis of its result (the first for
+            a single set) is joined. Default -1.
+        dtype: Default "float32".
+
     >>> multi_hot([[0, 2]], 3).tolist()
     [[1.0, 0.0, 1.0]]
     """
@@ -324,14 +347,13 @@ def sparse_categorical_crossentropy(
         axis: The axis of the classes. Default -1.
 
     Raises:
-        ValueError: the shapes do not fit, or a label is out of range.
+        ValueError: the shapes do not fit, or a label is out of range or no whole number.
 
     >>> sparse_categorical_crossentropy([1], [[0.5, 0.5]]).numpy().round(3).tolist()
     [0.6930000185966492]
     """
-    output = _core.asarray(output)
-    target = _core.asarray(target)
-    if axis % output.ndim != output.ndim - 1:
+    output, target = floating(output), _core.asarray(target)
+    if axes_of("sparse_categorical_crossentropy", axis, output.ndim) != [output.ndim - 1]:
         output = _core.moveaxis(output, axis, -1)
     if target.ndim == output.ndim and target.shape[-1] == 1:
         target = _core.squeeze(target, -1)
@@ -348,7 +370,18 @@ def sparse_categorical_crossentropy(
 
 
 def _integers(target: Tensor) -> Tensor:
-    return _core.cast(target, "int64") if target.dtype.startswith(("float", "bool")) else target
+    """Return labels as integers; floats must be whole numbers."""
+    if not target.dtype.startswith(("float", "bool")):
+        return target
+    labels = _core.cast(target, "int64")
+    wrong = np.argwhere(_core.not_equal(labels, target).numpy())
+    if len(wrong):
+        at = tuple(int(i) for i in wrong[0])
+        raise ValueError(
+            f"sparse_categorical_crossentropy: label {float(target[at])} (at position {at}) is no "
+            "whole number; for probabilities of classes use categorical_crossentropy."
+        )
+    return labels
 
 
 def categorical_crossentropy(
@@ -368,14 +401,14 @@ def categorical_crossentropy(
     >>> categorical_crossentropy([[0.0, 1.0]], [[0.5, 0.5]]).numpy().round(3).tolist()
     [0.6930000185966492]
     """
-    output = _core.asarray(output)
+    output = floating(output)
     target = _core.cast(target, output.dtype)
     if target.shape != output.shape:
         raise ValueError(
             f"categorical_crossentropy: labels of shape {target.shape} do not fit outputs of "
             f"shape {output.shape}. For integer labels use sparse_categorical_crossentropy."
         )
-    if axis % output.ndim != output.ndim - 1:
+    if axes_of("categorical_crossentropy", axis, output.ndim) != [output.ndim - 1]:
         output, target = _core.moveaxis(output, axis, -1), _core.moveaxis(target, axis, -1)
     if from_logits:
         return _core.softmax_cross_entropy(output, target)
@@ -398,7 +431,7 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
     >>> binary_crossentropy([1.0, 0.0], [0.5, 0.5]).numpy().round(3).tolist()
     [0.6930000185966492, 0.6930000185966492]
     """
-    output = _core.asarray(output)
+    output = floating(output)
     target = _core.cast(target, output.dtype)
     if target.shape != output.shape:
         raise ValueError(

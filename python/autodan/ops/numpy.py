@@ -12,6 +12,7 @@ import numpy as np
 from autodan import _core
 from autodan._core import Tensor
 from autodan.config import floatx, standardize_dtype
+from autodan.utils.arguments import axes_of
 
 __all__ = [
     "absolute",
@@ -51,6 +52,18 @@ amax = _core.max
 amin = _core.min
 true_divide = _core.divide
 swish = _core.silu
+
+_MOST_PARTS = 1 << 20
+
+
+def floating(x: Any) -> Tensor:
+    """Return `x` as a tensor of floats: integers and bools become `floatx()`.
+
+    >>> floating([1, 2]).dtype
+    'float32'
+    """
+    x = _core.asarray(x)
+    return x if x.dtype.startswith("float") else _core.cast(x, floatx())
 
 
 def array(x: Any, dtype: Any = None) -> Tensor:
@@ -175,10 +188,15 @@ def append(x1: Any, x2: Any, axis: int | None = None) -> Tensor:
 def hstack(xs: Sequence[Any]) -> Tensor:
     """Join along the second axis, the first for one-dimensional tensors (Keras `ops.hstack`).
 
+    Raises:
+        ValueError: there are no tensors, or their other sides differ.
+
     >>> hstack([[1, 2], [3]]).tolist()
     [1, 2, 3]
     """
     tensors = [_core.asarray(x) for x in xs]
+    if not tensors:
+        raise ValueError("hstack: there are no tensors to join")
     return _core.concatenate(tensors, axis=0 if tensors[0].ndim <= 1 else 1)
 
 
@@ -198,6 +216,7 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
 
     Raises:
         ValueError: the axis cannot be divided into that many equal parts.
+        IndexError: there is no such axis.
 
     >>> [part.tolist() for part in split([1, 2, 3, 4], 2)]
     [[1, 2], [3, 4]]
@@ -205,31 +224,46 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
     [[1], [2, 3, 4]]
     """
     x = _core.asarray(x)
-    if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"split: axis {axis} is out of range for shape {x.shape}.")
-    length = x.shape[axis]
-    if isinstance(indices_or_sections, int):
-        parts = indices_or_sections
-        if parts < 1 or length % parts:
+    (place,) = axes_of("split", axis, x.ndim)
+    length = x.shape[place]
+    if isinstance(indices_or_sections, int | np.integer):
+        parts = int(indices_or_sections)
+        # An empty axis divides into any number of parts, but not into more than a list can hold.
+        if parts < 1 or length % parts or parts > max(length, _MOST_PARTS):
             raise ValueError(
                 f"split: axis {axis} of shape {x.shape} cannot be divided into {parts} equal "
                 "parts. Pass the indices to split at instead."
             )
         cuts = [length // parts * i for i in range(parts + 1)]
-    else:
+    elif isinstance(indices_or_sections, Sequence | np.ndarray):
         cuts = [0, *indices_or_sections, length]
-    before = (slice(None),) * (axis % x.ndim)
+    else:
+        raise TypeError(
+            "split: pass a number of equal parts or the indices to split at. "
+            f"Received: {indices_or_sections!r}."
+        )
+    before = (slice(None),) * place
     return [x[(*before, slice(a, b))] for a, b in itertools.pairwise(cuts)]
 
 
 def tile(x: Any, repeats: int | Sequence[int]) -> Tensor:
     """Repeat the whole tensor along each axis (Keras `ops.tile`).
 
+    Raises:
+        TypeError: `repeats` are no integers.
+        ValueError: one is negative.
+
     >>> tile([1, 2], 2).tolist()
     [1, 2, 1, 2]
     """
     x = _core.asarray(x)
-    counts = (repeats,) if isinstance(repeats, int) else tuple(repeats)
+    counts = tuple(repeats) if isinstance(repeats, Sequence | np.ndarray) else (repeats,)
+    received = f"Received: repeats={repeats!r}."
+    if not all(isinstance(count, int | np.integer) for count in counts):
+        raise TypeError(f"tile: repeats must be an integer or a sequence of integers. {received}")
+    if any(count < 0 for count in counts):
+        raise ValueError(f"tile: repeats must be 0 or more. {received}")
+    counts = tuple(int(count) for count in counts)
     rank = max(x.ndim, len(counts))
     counts = (1,) * (rank - len(counts)) + counts
     sizes = (1,) * (rank - x.ndim) + tuple(x.shape)
@@ -247,18 +281,28 @@ def average(x: Any, axis: int | None = None, weights: Any = None) -> Tensor:
         axis: The axis, or None for all elements.
         weights: Weights of the shape of `x`, or of its size along `axis`.
 
+    Raises:
+        ValueError: the weights have another shape.
+        IndexError: there is no such axis.
+
     >>> float(average([1.0, 3.0], weights=[3.0, 1.0]))
     1.5
     """
-    x = _core.asarray(x)
+    x = floating(x)
     if weights is None:
         return _core.mean(x, axis=axis)
     weights = _core.asarray(weights)
-    if axis is not None and weights.ndim == 1 and x.ndim > 1:
-        sides = [1] * x.ndim
-        sides[axis] = x.shape[axis]
-        weights = _core.reshape(weights, sides)
-    weights = _core.broadcast_to(weights, x.shape)
+    place = None if axis is None else axes_of("average", axis, x.ndim)[0]
+    along = None if place is None else (x.shape[place],)
+    if weights.shape not in (x.shape, along):
+        fitting = f"{x.shape}" if along is None else f"{x.shape} or {along}"
+        raise ValueError(
+            f"average: weights of shape {weights.shape} do not fit a tensor of shape {x.shape}; "
+            f"they need shape {fitting}."
+        )
+    if weights.shape != x.shape:
+        sides = [-1 if i == place else 1 for i in range(x.ndim)]
+        weights = _core.broadcast_to(_core.reshape(weights, sides), x.shape)
     return _core.sum(x * weights, axis=axis) / _core.sum(weights, axis=axis)
 
 
@@ -294,7 +338,8 @@ def isclose(
         x if x.dtype.startswith("float") else _core.cast(x, "float64")
         for x in (_core.asarray(x1), _core.asarray(x2))
     )
-    near = _core.less_equal(_core.abs(x1 - x2), atol + rtol * _core.abs(x2))
+    allowed = _core.add(atol, _core.multiply(rtol, _core.abs(x2)))
+    near = _core.less_equal(_core.abs(x1 - x2), allowed)
     close = _core.logical_or(_core.logical_and(near, _core.isfinite(x2)), _core.equal(x1, x2))
     if equal_nan:
         close = _core.logical_or(close, _core.logical_and(_core.isnan(x1), _core.isnan(x2)))
@@ -321,9 +366,7 @@ def norm(
     >>> float(norm([3.0, 4.0]))
     5.0
     """
-    x = _core.asarray(x)
-    if not x.dtype.startswith("float"):
-        x = _core.cast(x, floatx())
+    x = floating(x)
     if ord in (None, 2, "fro", "euclidean"):
         return _core.sqrt(_core.sum(_core.square(x), axis=axis, keepdims=keepdims))
     if ord == 1:
@@ -347,9 +390,18 @@ def outer(x1: Any, x2: Any) -> Tensor:
 def vdot(x1: Any, x2: Any) -> Tensor:
     """Return the sum of the products of all elements (Keras `ops.vdot`).
 
+    Raises:
+        ValueError: the numbers of elements differ.
+
     >>> float(vdot([1.0, 2.0], [3.0, 4.0]))
     11.0
     """
+    x1, x2 = _core.asarray(x1), _core.asarray(x2)
+    if x1.size != x2.size:
+        raise ValueError(
+            f"vdot: tensors of shapes {x1.shape} and {x2.shape} have {x1.size} and {x2.size} "
+            "elements; they need as many."
+        )
     return _core.sum(ravel(x1) * ravel(x2))
 
 
@@ -376,19 +428,27 @@ def tensordot(x1: Any, x2: Any, axes: int | Sequence[Any] = 2) -> Tensor:
         axes: How many last axes of `x1` and first axes of `x2`, or two lists of axes.
 
     Raises:
-        ValueError: the axes do not have the same sizes.
+        ValueError: the axes do not have the same sizes, or one is named twice.
+        IndexError: there is no such axis.
 
     >>> tensordot([[1.0, 2.0]], [[3.0], [4.0]], 1).tolist()
     [[11.0]]
     """
     x1, x2 = _core.asarray(x1), _core.asarray(x2)
-    if isinstance(axes, int):
-        left = list(range(x1.ndim - axes, x1.ndim))
-        right = list(range(axes))
+    shapes = f"tensors of shapes {x1.shape} and {x2.shape}"
+    if isinstance(axes, int | np.integer):
+        most = min(x1.ndim, x2.ndim)
+        if not 0 <= axes <= most:
+            raise ValueError(f"tensordot: axes={axes} must be 0 to {most} for {shapes}.")
+        left, right = list(range(x1.ndim - axes, x1.ndim)), list(range(axes))
+    elif isinstance(axes, Sequence | np.ndarray) and len(axes) == 2:
+        left = axes_of("tensordot", axes[0], x1.ndim)
+        right = axes_of("tensordot", axes[1], x2.ndim)
     else:
-        left, right = ([a] if isinstance(a, int) else list(a) for a in axes)
-        left = [a % x1.ndim for a in left]
-        right = [a % x2.ndim for a in right]
+        raise ValueError(
+            f"tensordot: axes must be a number or two lists of axes, for {shapes}. "
+            f"Received: {axes!r}."
+        )
     sizes = [x1.shape[a] for a in left]
     if sizes != [x2.shape[a] for a in right]:
         raise ValueError(
