@@ -16,7 +16,7 @@ from autodan import random as ad_random
 
 settings.register_profile(
     "quick",
-    max_examples=30,
+    max_examples=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     derandomize=bool(os.environ.get("CI")),
@@ -28,6 +28,18 @@ settings.load_profile(os.environ.get("AUTODAN_TEST_PROFILE", "quick"))
 faulthandler.enable()
 # New memory is full of NaN: an element that a kernel forgets to write shows.
 _core.set_poison(True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--op-report", metavar="FILE", help="figures of the table of ops, as JSON")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if path := session.config.getoption("--op-report"):
+        import opreport
+        from opspecs import SPECS, unlisted
+
+        opreport.write(Path(path), SPECS, unlisted())
 
 
 @pytest.fixture(autouse=True)

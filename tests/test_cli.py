@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +13,7 @@ import pytest
 
 from autodan import cli, doctor
 from autodan.datasets import source
+from autodan.models import load_model
 from autodan.utils.plotting import plot_history
 
 
@@ -92,6 +96,25 @@ def test_a_plot_that_cannot_be_written_is_refused_before_training(
     assert not out and message in err and err.count("\n") == 1
 
 
+def test_save_writes_a_model_that_loads(tmp_path: Path, capsys: Run) -> None:
+    file = tmp_path / "digits.keras"
+    arguments = ["train", "digits", "--model", "mlp", "--epochs", "1", "--save", str(file)]
+    assert cli.main(arguments) == 0
+    *_, saved, last = capsys.readouterr().out.splitlines()
+    assert saved == f"saved to {file}" and last.startswith("test accuracy: ")
+    assert load_model(file).epochs_trained == 1
+
+
+@pytest.mark.parametrize("name", ["no folder/model.keras", "."])
+def test_a_model_that_cannot_be_saved_is_refused_before_training(
+    tmp_path: Path, capsys: Run, name: str
+) -> None:
+    assert cli.main(["train", "digits", "--save", str(tmp_path / name)]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and str(tmp_path / name) in err
+    assert os.listdir(tmp_path) == []
+
+
 def test_without_matplotlib_plot_names_the_extra(
     capsys: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +166,70 @@ def test_damaged_data_is_one_line_that_names_the_file(tmp_path: Path, capsys: Ru
     assert err.count("\n") == 1
 
 
+def put_mnist(folder: Path, images: bytes) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in ("train", "t10k"):
+        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
+        labels = struct.pack(">HBBI", 0, 8, 1, int.from_bytes(images[4:8]))
+        labels += bytes(int.from_bytes(images[4:8]))
+        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (struct.pack(">HBB3I", 0, 8, 3, 0, 28, 28), "holds no images"),
+        (struct.pack(">HBB3I", 0, 8, 3, 1, 27, 28) + bytes(27 * 28), "expected uint8 images"),
+        (struct.pack(">HBB3I", 0, 13, 3, 1, 28, 28) + bytes(28 * 28 * 4), "got float32"),
+        (struct.pack(">HBB3I", 0, 8, 3, 1, 28, 28) + bytes(28 * 27), "ends after"),
+    ],
+)
+def test_data_that_cannot_be_trained_on_is_one_line(
+    tmp_path: Path, capsys: Run, images: bytes, message: str
+) -> None:
+    put_mnist(tmp_path, images)
+    assert cli.main(["train", "fashion_mnist", "--data", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert not out and message in err and err.count("\n") == 1
+
+
+def test_a_half_written_file_in_the_cache_is_one_line_that_names_it(
+    tmp_path: Path, capsys: Run
+) -> None:
+    place = tmp_path / "cache" / "autodan" / "fashion_mnist"
+    put_mnist(place, struct.pack(">HBB3I", 0, 8, 3, 2, 28, 28) + bytes(2 * 28 * 28))
+    half = place / "train-images-idx3-ubyte.gz"
+    half.write_bytes(half.read_bytes()[:20])
+    assert cli.main(["train", "fashion_mnist"]) == 2
+    out, err = capsys.readouterr()
+    assert err == f"autodan train: {half}: ends within its gzip data\n" and not out
+
+
+@pytest.mark.parametrize("data", ["a file", "a pipe", "nothing"])
+def test_a_data_folder_that_is_none_is_one_line(tmp_path: Path, capsys: Run, data: str) -> None:
+    place = tmp_path / "place"
+    if data == "a file":
+        place.write_bytes(b"")
+    elif data == "a pipe":
+        os.mkfifo(place)
+    assert cli.main(["train", "cifar10", "--data", str(place)]) == 2
+    out, err = capsys.readouterr()
+    assert not out and f"cifar10: put cifar-10-binary.tar.gz into {place}" in err
+    assert err.count("\n") == 1
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(
+    tmp_path: Path, capsys: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # no folder can be made below
+    assert cli.main(["train", "mnist"]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.startswith("autodan train: mnist: put ") and err.count("\n") == 1
+    assert cli.main(["train", "mnist", "--verbose"]) == 2
+    assert "Not a directory" in capsys.readouterr().err
+
+
 def test_digits_takes_no_folder(tmp_path: Path, capsys: Run) -> None:
     assert cli.main(["train", "digits", "--data", str(tmp_path)]) == 2
     assert "digits is part of autodan" in capsys.readouterr().err
@@ -169,6 +256,18 @@ def test_ctrl_c_ends_quietly(capsys: Run, monkeypatch: pytest.MonkeyPatch) -> No
         (["train", "digits", "--epochs", "1.5"], "must be a whole number, not negative, got '1.5'"),
         (["train", "digits", "--batch-size", "-1"], "not negative, got '-1'"),
         (["train", "digits", "--seed", str(2**64)], "argument --seed: must be below 2**64"),
+        (
+            ["train", "digits", "--seed", "1" * 5000],
+            "argument --seed: is too large, with 5000 digits",
+        ),
+        (
+            ["train", "digits", "--epochs", "9" * 21],
+            "argument --epochs: is too large, with 21 digits",
+        ),
+        (["train", "digits", "--batch-size", "\u0661"], "must be a whole number"),
+        (["train", "digits", "--model"], "argument --model: expected one argument"),
+        (["train", "digits", "mnist"], "unrecognized arguments: mnist"),
+        (["train", "digits\0"], "Unknown data set"),
         (["train", "digits", "--wat"], "unrecognized arguments: --wat"),
     ],
 )

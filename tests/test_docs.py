@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from autodan import datasets
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")] + sorted(
-    (ROOT / "docs").glob("*.md")
-)
+DOCUMENTS = [
+    *(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")),
+    ROOT / "fuzz" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in DOCUMENTS}
 README = TEXTS["README.md"]
 INSTALL = "pip install . && autodan train digits"
@@ -70,9 +72,23 @@ def test_links_lead_somewhere(name: str) -> None:
 @each_document
 def test_paths_exist(name: str) -> None:
     paths = re.findall(
-        r"`((?:rust|python|tests|tools|docs|examples|benches)/[\w./]+)`", TEXTS[name]
+        r"`((?:rust|python|tests|tools|docs|examples|benches|fuzz)/[\w./]+)`", TEXTS[name]
     )
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_promises_about_files_name_tests_that_exist() -> None:
+    promises = TEXTS["SECURITY.md"]
+    places = set(re.findall(r"`(tests/[\w./]+\.py)`", promises))
+    tests = {
+        test
+        for place in places
+        for test in re.findall(r"^def (test_\w+)", (ROOT / place).read_text(), re.MULTILINE)
+    }
+    named = re.findall(r"`(test_[\w*]+)`", promises)
+    assert len(named) >= 5
+    for name in named:
+        assert any(re.fullmatch(name.replace("*", r"\w*"), test) for test in tests), name
 
 
 def test_the_row_in_the_architecture_is_that_of_the_table() -> None:

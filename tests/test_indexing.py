@@ -132,6 +132,14 @@ def test_indexing_with_tensors():
         ((0, 0, 0), IndexError, "3 indices for a tensor of 2 dimensions"),
         ((..., ...), IndexError, "only have one ellipsis"),
         (([0, 3],), IndexError, "index 3"),
+        (([0, 1], [0, -5]), IndexError, "index -5 is out of bounds for an axis of 4 elements"),
+        (([0], [-(2**63)]), IndexError, "index -9223372036854775808 is out of bounds"),
+        (([0, 1], [0, 1, 2]), IndexError, r"shapes \(2,\) and \(3,\) do not broadcast"),
+        (2**63 - 1, IndexError, "index 9223372036854775807 is out of bounds"),
+        (2**70, IndexError, "index 1180591620717411303424 is out of bounds"),
+        (-(2**63), IndexError, "index -9223372036854775808 is out of bounds"),
+        ([2**63 - 1], IndexError, "index 9223372036854775807 is out of bounds"),
+        ([[True, False]], IndexError, r"mask of shape \(1, 2\) does not fit"),
         (np.ones((2, 4), bool), IndexError, r"mask of shape \(2, 4\) does not fit"),
         (0.5, (IndexError, TypeError), "."),
         ("x", (IndexError, TypeError), "."),
@@ -146,6 +154,23 @@ def test_wrong_indices(key, exception, message):
     with pytest.raises(exception, match=message):
         t[key] = 0.0
     assert t.tolist() == grid(3, 4).tolist()
+
+
+@pytest.mark.parametrize("step", [2**62, 2**63 - 1, 2**63, 2**80])
+def test_slices_beyond_all_memory_are_numpys(step):
+    x = grid(3, 4)
+    edges = (None, 0, 1, -1, step, -step)
+    for start in edges:
+        for stop in edges:
+            for stride in (step, -step):
+                key = (slice(start, stop, stride), slice(stop, start, -1))
+                t = ad.tensor(x, requires_grad=True)
+                np.testing.assert_array_equal(t[key].numpy(), x[key])
+                t[key].sum().backward()
+                assert t.grad.numpy().sum() == x[key].size
+                written, expected = ad.tensor(x), x.copy()
+                written[key], expected[key] = -1, -1
+                np.testing.assert_array_equal(written.numpy(), expected)
 
 
 def test_wrong_values_to_assign():

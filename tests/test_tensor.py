@@ -50,6 +50,7 @@ def grid(*shape):
         (np.zeros(2, "uint16"), "int32"),
         (np.zeros(2, "uint32"), "int64"),
         (np.zeros(2, ">f4"), "float32"),
+        (np.zeros(2, np.dtype("f4").newbyteorder("<")), "float32"),
     ],
     ids=repr,
 )

@@ -9,11 +9,11 @@ import threading
 
 import numpy as np
 import pytest
+from checks import check_values, function_of_bases, many, same_bits
 from hypothesis import given, settings
 from opspecs import SPECS
 from opspecs.spec import FLOATS
 from strategies import cases
-from test_ops import check_values, function_of_bases, many, same_bits
 
 import autodan as ad
 from autodan import _core, layers, models
@@ -284,6 +284,7 @@ def test_memory_info_counts_tensors():
         ("AUTODAN_ISA", "avx9", "AUTODAN_ISA is 'avx9', which this machine does not have"),
         ("AUTODAN_NUM_THREADS", "none", "AUTODAN_NUM_THREADS is 'none'; set it to a number"),
         ("AUTODAN_NUM_THREADS", "0", "AUTODAN_NUM_THREADS is '0'"),
+        ("AUTODAN_MEMORY", "malloc", "AUTODAN_MEMORY is 'malloc'; set it to one of arena, exact"),
     ],
 )
 def test_a_setting_that_cannot_be_met_is_refused(name, value, message):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -149,6 +151,36 @@ def test_a_file_has_its_name_only_when_it_is_whole(
 
     web["https://one/toy.gz"] = CONTENT
     assert TOY.locate("toy.gz", look).read_bytes() == CONTENT
+
+
+DOWNLOADER = """
+import sys, time
+from pathlib import Path
+from autodan.datasets import source
+
+def slowly(url, target):
+    with open(target, "wb") as file:
+        for byte in b"the right content":
+            file.write(bytes([byte]))
+            file.flush()
+            time.sleep(0.02)
+
+def check(path):
+    assert path.read_bytes() == b"the right content", path.read_bytes()
+
+source.http_get = slowly
+toy = source.Source("toy", ("toy.gz",), ("https://one/",))
+print(toy.locate("toy.gz", check).read_bytes().decode())
+"""
+
+
+def test_processes_that_download_at_once_all_get_the_file(cache: Path) -> None:
+    command = [sys.executable, "-c", DOWNLOADER]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
+    for process in processes:
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 0 and out.decode().strip() == CONTENT.decode()
+    assert [path.name for path in (cache / "toy").iterdir()] == ["toy.gz"]
 
 
 def test_without_pooch_the_error_says_so(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,8 +52,6 @@ def test_formula(layer, reference):
 @pytest.mark.parametrize(("layer", "reference"), CASES)
 def test_gradients(layer, reference):
     config = {**layer.get_config(), "dtype": "float64"}
-    if isinstance(config.get("activation"), str) and config["activation"] == "negative":
-        config["activation"] = ad.ops.negative
     x = np.array([[-2.5, -0.4, 0.6, 1.7, 3.4], [0.3, 2.2, -1.1, 7.5, 0.9]])
     check_weight_gradients(type(layer)(**config), x)
 

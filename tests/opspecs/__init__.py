@@ -6,12 +6,23 @@ public function has no row here and is not named in `ELSEWHERE`.
 
 from __future__ import annotations
 
-from opspecs import binary, composed, create, nn, reduce, scan, shape, unary
+from autodan import _core, ops
+from opspecs import binary, composed, create, losses, nn, reduce, scan, shape, unary, windows
 from opspecs.spec import Call, Error, Spec
 
-__all__ = ["ALIASES", "ELSEWHERE", "SPECS", "Call", "Error", "Spec"]
+__all__ = [
+    "ALIASES",
+    "ELSEWHERE",
+    "SPECS",
+    "Call",
+    "Error",
+    "Spec",
+    "covered",
+    "public",
+    "unlisted",
+]
 
-FAMILIES = (unary, binary, reduce, scan, shape, create, nn, composed)
+FAMILIES = (unary, binary, reduce, scan, shape, create, nn, windows, losses, composed)
 SPECS: tuple[Spec, ...] = tuple(spec for family in FAMILIES for spec in family.SPECS)
 
 # Other names of the same functions.
@@ -54,4 +65,26 @@ ELSEWHERE = {
     "build_info": "test_threads.py",
     "memory_info": "test_threads.py",
     "set_poison": "conftest.py",
+    "fail_allocation": "test_allocation_failures.py",
+    "trim_memory": "test_memory.py",
 }
+
+
+def public() -> set[str]:
+    """Return the names of all public functions of arrays."""
+    core = {
+        name
+        for name, value in vars(_core).items()
+        if callable(value) and not isinstance(value, type) and not name.startswith("_")
+    }
+    return core | set(ops.__all__)
+
+
+def covered() -> set[str]:
+    """Return the names that have a row or a test elsewhere."""
+    return {spec.name for spec in SPECS} | set(ALIASES) | set(ELSEWHERE)
+
+
+def unlisted() -> list[str]:
+    """Return the public functions that nothing covers."""
+    return sorted(public() - covered())

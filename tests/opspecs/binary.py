@@ -8,7 +8,17 @@ import numpy as np
 
 import autodan as ad
 from autodan import _core
-from opspecs.spec import NUMBERS, SAME, TO_BOOL, TO_FLOAT, Error, Spec, elementwise, relative
+from opspecs.spec import (
+    NUMBERS,
+    SAME,
+    TO_BOOL,
+    TO_FLOAT,
+    Error,
+    Spec,
+    elementwise,
+    relative,
+    same_shapes,
+)
 
 
 def sigmoid_cross_entropy(x, t):
@@ -48,6 +58,7 @@ def row(
         bound=bound,
         dtypes=dtypes,
         gradients=gradients,
+        alike=same_shapes(2),
         special=True,
         errors=errors,
         **more,
@@ -109,6 +120,8 @@ SPECS = (
         "sigmoid_cross_entropy",
         sigmoid_cross_entropy,
         domain=((-3, 3), (0, 1)),
+        # The sigmoid minus the target.
+        slope_noise=lambda x, t: 8.0,
         bound=lambda y, x, t: 4 * (np.abs(x) * (1 + np.abs(t)) + 1),
         dtypes=TO_FLOAT,
     ),
@@ -125,6 +138,8 @@ SPECS = (
         kinks=(0,),
         dtypes=SAME,
         gradients=(1, 2),
+        alike=same_shapes(3),
+        mixes=(1, None),
         special=True,
         subnormals=True,
         errors=(

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 import autodan as ad
 from autodan.testing import shapes
-from opspecs.nn import ROWS, log_softmax
 from opspecs.reduce import of_largest, of_sum, reductions
 from opspecs.shape import calls
 from opspecs.spec import (
@@ -26,13 +25,15 @@ from opspecs.spec import (
     axis_of,
     elementwise,
     relative,
+    same_shapes,
 )
 from opspecs.unary import sigmoid
 
 EPSILON = 1e-7
-# Probabilities away from 0 and 1, where the losses clip them.
-PROBABILITIES = (0.1, 0.9)
 FRACTIONS = {dtype: dtype for dtype in FLOATS}
+
+
+X = ad.ones((2, 3))
 
 
 def row(name: str, reference: Any, strategy: Any, *errors: Error, **more: Any) -> Spec:
@@ -51,14 +52,14 @@ def weighted(draw: st.DrawFn) -> Call:
     shape = draw(shapes(min_dims=1, max_dims=3, max_size=200, sides=(1, 2, 3, 7, 9)))
     axis = draw(st.none() | axis_of(shape))
     weights = (shape[axis],) if axis is not None and draw(st.booleans()) else shape
-    return Call((shape, weights), {"axis": axis})
+    return Call((shape, weights) if draw(st.integers(0, 3)) else (shape,), {"axis": axis})
 
 
-def average(x, weights, axis):
+def average(x, weights=None, axis=None):
     return np.average(x, axis=axis, weights=weights)
 
 
-def of_average(expected, x, weights, axis):
+def of_average(expected, x, weights=None, axis=None):
     return (2 * x.size + 4) * np.max(np.abs(x)) * np.ones_like(expected)
 
 
@@ -67,15 +68,39 @@ def normalized(draw: st.DrawFn) -> Call:
     shape = draw(shapes(min_dims=1, max_dims=4, max_size=200))
     axis = draw(axis_of(shape))
     side = (shape[axis],)
-    return Call((shape, side, side, side, side), {"axis": axis, "epsilon": 1e-3})
+    affine = draw(st.sampled_from(((True, True), (True, False), (False, True), (False, False))))
+    epsilon = draw(st.sampled_from((1e-3, 0.5)))
+    kwargs = {"affine": affine, "axis": axis, "epsilon": epsilon}
+    return Call((shape, side, side, *(side for given in affine if given)), kwargs)
 
 
-def batch_normalization(x, mean, variance, offset, scale, axis, epsilon):
+def optional(parameters: Any, affine: tuple[bool, bool], default: Any) -> Any:
+    """Yield offset and scale, the default for those that are not given."""
+    rest = iter(parameters)
+    return [
+        next(rest) if given else fallback for given, fallback in zip(affine, default, strict=True)
+    ]
+
+
+def batch_normalization_op(x, mean, variance, *parameters, affine, axis, epsilon):
+    offset, scale = optional(parameters, affine, (None, None))
+    return ad.batch_normalization(x, mean, variance, axis, offset, scale, epsilon)
+
+
+def batch_normalization(x, mean, variance, *parameters, affine, axis, epsilon):
+    offset, scale = optional(parameters, affine, (np.zeros(1), np.ones(1)))
+
     def along(v):
         return np.reshape(v, [-1 if a == axis % x.ndim else 1 for a in range(x.ndim)])
 
     y = (x - along(mean)) / np.sqrt(along(variance) + epsilon)
     return y * along(scale) + along(offset)
+
+
+def of_batch_normalization(expected, x, mean, variance, *parameters, **kwargs):
+    # The sum of the magnitudes of what is added up, each a product of three rounded factors.
+    sizes = (np.abs(p) for p in parameters)
+    return 8 * batch_normalization(np.abs(x), -np.abs(mean), variance, *sizes, **kwargs)
 
 
 def norm(x, ord=None, axis=None, keepdims=False):
@@ -96,8 +121,18 @@ def of_norm(expected, x, ord=None, axis=None, keepdims=False):
     return (x.size + 16) * np.abs(expected)
 
 
-def normalize(x, axis=-1, order=2):
-    return x / np.maximum(norm(x, order, axis, True), EPSILON)
+def normalize(x, axis=-1, order=2, epsilon=None):
+    return x / np.maximum(norm(x, order, axis, True), EPSILON if epsilon is None else epsilon)
+
+
+def with_order_and_epsilon(shape: Shape) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(
+        {
+            "axis": axis_of(shape),
+            "order": st.sampled_from((2, 1, 3)),
+            "epsilon": st.sampled_from((None, 1e-3, 50.0)),
+        }
+    )
 
 
 def isclose(a, b, rtol=1e-5, atol=1e-8, equal_nan=False):
@@ -150,143 +185,88 @@ def of_dot(expected, a, b):
     return (a.size + 1) * np.dot(np.abs(a), np.abs(b))
 
 
-@st.composite
-def classified(draw: st.DrawFn) -> Call:
-    shape = draw(ROWS.filter(lambda s: len(s) > 1))
-    logits = draw(st.booleans())
-    axis = draw(axis_of(shape))
-    return Call((shape, shape), {"from_logits": logits, "axis": axis})
-
-
-def probabilities(output, from_logits, axis):
-    if from_logits:
-        return log_softmax(output, axis)
-    return np.log(np.clip(output / output.sum(axis, keepdims=True), EPSILON, 1 - EPSILON))
-
-
-def categorical(target, output, from_logits=False, axis=-1):
-    return -np.sum(target * probabilities(output, from_logits, axis), axis=axis)
-
-
-def of_crossentropy(expected, target, output, from_logits=False, axis=-1):
-    # One minus epsilon is itself rounded: an error of one half in what is as large as epsilon.
-    return (output.shape[axis] + 8) * (np.sum(np.abs(target), axis=axis) * 20 + np.abs(expected))
-
-
-def binary(target, output, from_logits=False):
-    if from_logits:
-        return np.logaddexp(0.0, output) - target * output
-    p = np.clip(output, EPSILON, 1 - EPSILON)
-    return -(target * np.log(p) + (1 - target) * np.log(1 - p))
-
-
-def of_binary(expected, target, output, from_logits=False):
-    return 8 * (1 + np.abs(output) + np.abs(expected)) * 20
-
-
-@st.composite
-def sparse_classified(draw: st.DrawFn) -> Call:
-    shape = draw(ROWS.filter(lambda s: len(s) > 1))
-    rng = np.random.default_rng(draw(st.integers(0, 1000)))
-    labels = rng.integers(0, shape[-1], (*shape[:-1], 1) if draw(st.booleans()) else shape[:-1])
-    return Call((shape,), {"target": labels, "from_logits": draw(st.booleans())})
-
-
-def sparse_categorical(output, target, from_logits=False):
-    labels = target if target.ndim == output.ndim else target[..., None]
-    p = log_softmax(output) if from_logits else np.log(np.clip(output, EPSILON, 1 - EPSILON))
-    if not from_logits:
-        p = log_softmax(p)
-    return -np.take_along_axis(p, labels, -1)[..., 0]
-
-
-def of_sparse(expected, output, target, from_logits=False):
-    return (output.shape[-1] + 8) * (20 + np.abs(expected))
-
-
 SPECS = (
     row(
         "average",
         average,
         weighted(),
-        op=lambda x, weights, axis: ad.average(x, axis, weights),
+        Error(
+            lambda: ad.average(X, 1, [1.0, 2.0]),
+            ValueError,
+            r"average: weights of shape \(2,\) do not fit .*\(2, 3\).*\(3,\)",
+        ),
+        Error(lambda: ad.average(X, None, [1.0]), ValueError, r"average: weights of shape \(1,\)"),
+        Error(lambda: ad.average(X, 2, X), IndexError, "average: axis 2 is out of bounds"),
+        op=lambda x, *weights, axis: ad.average(x, axis, *weights),
+        alike=same_shapes(2, axis=None).filter(lambda call: 0 not in call.shapes[0]),
+        special="a weight of 0 times an infinity, and a sum of weights of 0",
         domain=((-2, 2), (0.5, 2)),
-        dtypes={**TO_FLOAT, "bool": TypeError},
+        dtypes=TO_FLOAT,
         bound=of_average,
+        # Weights are at least 1/2, and so are their sums.
+        slope_noise=lambda x, *weights, axis: 4 * (x.size + 16) * np.max(np.abs(x)),
         gradients=(0, 1),
     ),
     row(
         "batch_normalization",
         batch_normalization,
         normalized(),
-        op=lambda x, mean, variance, offset, scale, axis, epsilon: ad.batch_normalization(
-            x, mean, variance, axis, offset, scale, epsilon
+        Error(
+            lambda: ad.batch_normalization(X, [0.0], [1.0] * 3, axis=1),
+            ValueError,
+            r"batch_normalization: mean of shape \(1,\) does not fit .*\(2, 3\).*\(3,\)",
         ),
+        Error(
+            lambda: ad.batch_normalization(X, [0.0] * 3, [1.0] * 3, axis=1, scale=[1.0, 2.0]),
+            ValueError,
+            r"batch_normalization: scale of shape \(2,\)",
+        ),
+        Error(
+            lambda: ad.batch_normalization(X, [0.0] * 3, [1.0] * 3, axis=3),
+            IndexError,
+            "batch_normalization: axis 3 is out of bounds for a tensor of 2 dimensions",
+        ),
+        op=batch_normalization_op,
+        # The parameters meet each other before they meet x.
+        mixes=None,
+        alike=same_shapes(
+            5,
+            st.sampled_from(((1,), (3,), (9,), (17,))),
+            affine=(True, True),
+            axis=0,
+            epsilon=0.5,
+        ),
+        special="the order of the multiplications decides which of them overflows",
         domain=((-2, 2), (-2, 2), (0.5, 2), (-2, 2)),
         dtypes=TO_FLOAT,
-        bound=lambda y, x, mean, variance, offset, scale, **kwargs: 24 + np.abs(y) * 8,
+        bound=of_batch_normalization,
+        slope_noise=lambda x, *parameters, **kwargs: 16.0 * (x.size + 16),
         gradients=(0, 1, 2, 3, 4),
-    ),
-    row(
-        "binary_crossentropy",
-        binary,
-        shapes(max_size=200).flatmap(
-            lambda s: st.booleans().map(lambda logits: Call((s, s), {"from_logits": logits}))
-        ),
-        Error(
-            lambda: ad.binary_crossentropy([1.0], [[0.5]]),
-            ValueError,
-            r"binary_crossentropy: labels of shape \(1,\) and outputs of shape \(1, 1\)",
-        ),
-        domain=((0, 1), PROBABILITIES),
-        dtypes=FRACTIONS,
-        bound=of_binary,
-        gradients=(0, 1),
-    ),
-    row(
-        "categorical_crossentropy",
-        categorical,
-        classified(),
-        Error(
-            lambda: ad.categorical_crossentropy([1], [[0.5, 0.5]]),
-            ValueError,
-            r"categorical_crossentropy: labels of shape \(1,\) do not fit .*\(1, 2\)",
-        ),
-        domain=((0, 1), PROBABILITIES),
-        dtypes=FRACTIONS,
-        bound=of_crossentropy,
-        gradients=(0, 1),
-    ),
-    row(
-        "sparse_categorical_crossentropy",
-        sparse_categorical,
-        sparse_classified(),
-        Error(
-            lambda: ad.sparse_categorical_crossentropy([0, 1], [[0.5, 0.5]]),
-            ValueError,
-            r"sparse_categorical_crossentropy: labels of shape \(2,\) do not fit outputs",
-        ),
-        op=lambda output, target, from_logits: ad.sparse_categorical_crossentropy(
-            target, output, from_logits
-        ),
-        domain=(PROBABILITIES,),
-        dtypes=FRACTIONS,
-        bound=of_sparse,
-        gradients=(0,),
     ),
     row(
         "count_nonzero",
         lambda x, axis: np.count_nonzero(x, axis=axis),
         reductions().map(lambda call: Call(call.shapes, {"axis": call.kwargs["axis"]})),
+        Error(lambda: ad.count_nonzero(X, 2), IndexError, "axis 2 is out of bounds"),
+        Error(lambda: ad.count_nonzero(X, (0, 0)), ValueError, "axis 0 is named twice"),
         domain=((-1, 1),),
         dtypes=TO_INT64,
+        special=True,
+        subnormals=True,
     ),
     row(
         "divide_no_nan",
         lambda a, b: np.where(b == 0, 0.0, a / np.where(b == 0, 1.0, b)),
         elementwise(2),
+        Error(
+            lambda: ad.divide_no_nan(X, ad.ones((2, 2))),
+            ValueError,
+            r"divide: shapes \(2, 3\) and \(2, 2\) do not broadcast",
+        ),
         domain=((-2, 2), (0, 2)),
         kinks=(0,),
+        alike=same_shapes(2),
+        special=True,
         dtypes=TO_FLOAT,
         bound=relative(1),
         gradients=(0, 1),
@@ -296,6 +276,15 @@ SPECS = (
         "dot",
         np.dot,
         dots(),
+        Error(
+            lambda: ad.dot(X, X),
+            ValueError,
+            r"matmul: shapes \(2, 3\) and \(2, 3\) do not match",
+        ),
+        Error(lambda: ad.dot(X, ad.ones((2, 2, 2))), ValueError, r"tensordot: .*\(2, 2, 2\)"),
+        alike=same_shapes(2, st.sampled_from(((), (3,), (9, 9), (2, 2, 2)))),
+        special=True,
+        zero_sign=False,
         dtypes={**SAME, "bool": TypeError},
         bound=of_dot,
         gradients=(0, 1),
@@ -306,7 +295,9 @@ SPECS = (
         calls(
             halves, shapes(min_dims=1, max_size=200).filter(lambda s: any(n % 2 == 0 for n in s))
         ),
-        Error(lambda: ad.glu([1.0, 2.0, 3.0]), ValueError, "cannot be divided into 2 equal parts"),
+        Error(lambda: ad.glu([1.0, 2.0, 3.0]), ValueError, r"glu: axis -1 of shape \(3,\) .*even"),
+        Error(lambda: ad.glu(X, axis=5), IndexError, "glu: axis 5 is out of bounds"),
+        special=True,
         dtypes=TO_FLOAT,
         bound=relative(5),
         gradients=(0,),
@@ -314,52 +305,78 @@ SPECS = (
     row(
         "isclose",
         isclose,
-        elementwise(2, ({}, {"rtol": 0.5}, {"atol": 1.0})),
+        elementwise(2, ({}, {"rtol": 0.5}, {"atol": 1.0}, {"equal_nan": True})),
+        Error(lambda: ad.isclose(X, ad.ones((2, 2))), ValueError, r"shapes \(2, 3\) and \(2, 2\)"),
+        Error(lambda: ad.isclose(X, X, rtol="a"), TypeError, "cannot make a tensor of <U1"),
         dtypes=TO_BOOL,
+        alike=same_shapes(2),
+        special=True,
+        subnormals=True,
     ),
     row(
         "moments",
-        lambda x, axes, keepdims: (
+        lambda x, axes, keepdims, synchronized: (
             np.mean(x, axis=axes, keepdims=keepdims),
             np.var(x, axis=axes, keepdims=keepdims),
         ),
         reductions(empty=False).map(
-            lambda c: Call(c.shapes, {"axes": c.kwargs["axis"], "keepdims": c.kwargs["keepdims"]})
+            lambda c: Call(
+                c.shapes,
+                {
+                    "axes": c.kwargs["axis"],
+                    "keepdims": c.kwargs["keepdims"],
+                    "synchronized": c.kwargs["keepdims"],
+                },
+            )
         ),
+        Error(lambda: ad.moments(X, 2), IndexError, "axis 2 is out of bounds"),
+        Error(lambda: ad.moments(X, (0, 0)), ValueError, "axis 0 is named twice"),
         dtypes=TO_FLOAT,
-        bound=lambda y, x, axes, keepdims: (
+        bound=lambda y, x, axes, keepdims, synchronized: (
             of_largest(1)(y[0], x, axes, keepdims),
             of_largest(2)(y[1], x, axes, keepdims),
         ),
         gradients=(0,),
+        special="compared by mean and var",
     ),
     row(
         "norm",
         norm,
         reductions(empty=False, max_size=100).flatmap(with_order),
         Error(lambda: ad.norm([1.0], ord="nuc"), ValueError, "norm: `ord` must be.*'nuc'"),
+        Error(lambda: ad.norm([1.0], ord=0), ValueError, "norm: `ord` must be.*above 0.*0"),
+        Error(lambda: ad.norm(X, axis=2), IndexError, "axis 2 is out of bounds"),
         domain=((0.5, 2),),
         dtypes=TO_FLOAT,
         bound=of_norm,
         gradients=(0,),
+        special="squares and powers leave the range before the root",
         distinct=True,
     ),
     row(
         "normalize",
         normalize,
         calls(
-            lambda s: axis_of(s).map(lambda axis: {"axis": axis}),
+            with_order_and_epsilon,
             shapes(min_dims=1, max_size=200),
         ),
+        Error(lambda: ad.normalize(X, axis=2), IndexError, "axis 2 is out of bounds"),
+        Error(lambda: ad.normalize(X, order="a"), ValueError, "norm: `ord` must be.*'a'"),
+        special="squares and powers leave the range before the root",
         domain=((0.5, 2),),
         dtypes=TO_FLOAT,
-        bound=lambda y, x, axis: (x.shape[axis] + 8) * np.abs(y),
+        bound=lambda y, x, axis, **kwargs: (x.shape[axis] + 8) * np.abs(y),
+        # Norms are at least 1/2, and elements at most their norm.
+        slope_noise=lambda x, axis, **kwargs: 4 * (x.shape[axis] + 16),
         gradients=(0,),
     ),
     row(
         "outer",
         np.outer,
         st.tuples(shapes(max_size=30), shapes(max_size=30)).map(lambda pair: Call(pair)),
+        Error(lambda: ad.outer(X, None), TypeError, "cannot make a tensor of"),
+        alike=same_shapes(2, shapes(max_size=20)),
+        special=True,
         dtypes={**SAME, "bool": TypeError},
         bound=relative(1),
         gradients=(0, 1),
@@ -368,6 +385,14 @@ SPECS = (
         "vdot",
         np.vdot,
         shapes(max_size=200).map(lambda s: Call((s, s))),
+        Error(
+            lambda: ad.vdot(X, ad.ones((2, 2))),
+            ValueError,
+            r"vdot: tensors of shapes \(2, 3\) and \(2, 2\) have 6 and 4 elements",
+        ),
+        alike=same_shapes(2),
+        special=True,
+        zero_sign=False,
         dtypes={**TO_INT64, **FRACTIONS, "bool": TypeError},
         bound=lambda y, a, b: of_sum(y, a * b),
         gradients=(0, 1),
@@ -381,15 +406,40 @@ SPECS = (
             ValueError,
             r"tensordot: axes \[1\] of shape \(2, 3\) and axes \[0\] of shape \(2, 3\)",
         ),
+        Error(
+            lambda: ad.tensordot(X, X, 3),
+            ValueError,
+            r"tensordot: axes=3 .* 0 to 2 .*\(2, 3\) and \(2, 3\)",
+        ),
+        Error(lambda: ad.tensordot(X, X, -1), ValueError, "tensordot: axes=-1"),
+        Error(lambda: ad.tensordot(X, X, [[5], [0]]), IndexError, "tensordot: axis 5 is out of"),
+        Error(lambda: ad.tensordot(X, X, [[0, 0], [0, 0]]), ValueError, "axis 0 is named twice"),
+        Error(lambda: ad.tensordot(X, X, "ab"), TypeError, "tensordot: axis .*'a'"),
+        Error(lambda: ad.tensordot(X, X, [0]), ValueError, r"tensordot: axes .*two.*\[0\]"),
+        alike=same_shapes(2, st.sampled_from(((3,), (9, 9), (2, 2, 2))), axes=1),
         dtypes={**SAME, "bool": TypeError},
+        special=True,
+        zero_sign=False,
         bound=of_tensordot,
         gradients=(0, 1),
     ),
     row(
         "threshold",
         lambda x, threshold, default_value: np.where(x > threshold, x, default_value),
-        shapes(max_size=200).map(lambda s: Call((s,), {"threshold": 0.5, "default_value": 1})),
-        kinks=(0.5,),
+        calls(
+            lambda s: st.fixed_dictionaries(
+                {
+                    "threshold": st.sampled_from((0.5, -0.5)),
+                    "default_value": st.sampled_from((1, 3)),
+                }
+            )
+        ),
+        Error(lambda: ad.threshold(X, "a", 1), TypeError, "cannot make a tensor of <U1"),
+        Error(lambda: ad.threshold(X, 0.5, None), TypeError, "cannot make a tensor of"),
+        kinks=(0.5, -0.5),
+        slopes={0.5: lambda threshold, **_: float(threshold < 0), -0.5: 0},
+        special=True,
+        subnormals=True,
         dtypes={**SAME, "bool": "int64"},
         gradients=(0,),
     ),

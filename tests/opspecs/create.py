@@ -16,7 +16,14 @@ DTYPES = st.sampled_from(ALL)
 SOME = shapes(max_size=200)
 
 
-def row(name: str, reference: Any, strategy: Any, *errors: Error, dtypes: Any = None) -> Spec:
+def row(
+    name: str,
+    reference: Any,
+    strategy: Any,
+    *errors: Error,
+    dtypes: Any = None,
+    special: str = "takes no floating-point operand, or its shape alone",
+) -> Spec:
     return Spec(
         name=name,
         op=getattr(ad, name),
@@ -24,6 +31,7 @@ def row(name: str, reference: Any, strategy: Any, *errors: Error, dtypes: Any = 
         calls=strategy,
         domain=((0, 4),),
         dtypes=SAME if dtypes is None else dtypes,
+        special=special,
         errors=errors,
     )
 
@@ -44,8 +52,8 @@ def one_hot(x, num_classes, axis=-1, dtype="float32"):
 
 
 def multi_hot(x, num_classes, axis=-1, dtype="float32"):
-    hot = x[..., None] == np.arange(num_classes)
-    return hot.any(-2).astype(dtype)
+    # As Keras has it: the second axis of the result of one_hot is joined, wherever the classes are.
+    return one_hot(x, num_classes, axis, dtype).max(axis=1 if x.ndim > 1 else 0)
 
 
 def labelled(shape: tuple[int, ...]) -> st.SearchStrategy[dict[str, Any]]:
@@ -64,6 +72,10 @@ def too_large(function: Any) -> Error:
 
 def no_memory(function: Any) -> Error:
     return Error(lambda: function((2**55,)), MemoryError, "cannot allocate")
+
+
+def unknown_dtype(call: Any) -> Error:
+    return Error(call, TypeError, "'float16' is not a supported dtype; those are bool, .*float64")
 
 
 def negative(function: Any) -> Error:
@@ -101,12 +113,26 @@ SPECS = (
         no_memory(lambda shape: ad.full(shape, 1.0)),
         negative(lambda shape: ad.full(shape, 1.0)),
     ),
-    row("zeros_like", np.zeros_like, calls(lambda s: st.fixed_dictionaries({"dtype": DTYPES}))),
-    row("ones_like", np.ones_like, calls(lambda s: st.fixed_dictionaries({"dtype": DTYPES}))),
+    *(
+        row(
+            name,
+            getattr(np, name),
+            calls(lambda s: st.fixed_dictionaries({"dtype": st.none() | DTYPES})),
+            unknown_dtype(lambda name=name: getattr(ad, name)(1.0, "float16")),
+            Error(lambda name=name: getattr(ad, name)(None), TypeError, "cannot make a tensor of"),
+        )
+        for name in ("zeros_like", "ones_like")
+    ),
     row(
         "full_like",
         np.full_like,
-        calls(lambda s: st.fixed_dictionaries({"fill_value": st.just(3), "dtype": DTYPES})),
+        calls(
+            lambda s: st.fixed_dictionaries(
+                {"fill_value": st.sampled_from((0, 1, 3)), "dtype": st.none() | DTYPES}
+            )
+        ),
+        unknown_dtype(lambda: ad.full_like(1.0, 2.0, "float16")),
+        Error(lambda: ad.full_like(1.0, "a"), TypeError, "cannot make a tensor of <U1"),
     ),
     row(
         "eye",
@@ -118,6 +144,8 @@ SPECS = (
         "identity",
         lambda n, dtype: np.eye(n, dtype=dtype),
         arguments(n=st.integers(0, 9), dtype=DTYPES),
+        Error(lambda: ad.identity(-1), OverflowError, "negative"),
+        Error(lambda: ad.identity(2, "float16"), ValueError, "'float16'.*float64"),
     ),
     row(
         "arange",
@@ -162,9 +190,17 @@ SPECS = (
         "multi_hot",
         multi_hot,
         calls(
-            lambda s: st.fixed_dictionaries({"num_classes": st.sampled_from((5, 1, 17))}),
+            lambda s: st.fixed_dictionaries(
+                {
+                    "num_classes": st.sampled_from((5, 1, 17)),
+                    "axis": st.sampled_from((-1, 0)),
+                    "dtype": DTYPES,
+                }
+            ),
             shapes(min_dims=1, max_dims=2, max_size=60, sides=(1, 2, 7)),
         ),
+        Error(lambda: ad.multi_hot([0.5], 3), TypeError, "one_hot: expected integer.*float32"),
+        Error(lambda: ad.multi_hot([1], 3, axis=3), IndexError, "one_hot: axis 3"),
         dtypes=LABELS,
     ),
 )

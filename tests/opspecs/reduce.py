@@ -75,8 +75,9 @@ def logsumexp(x, axis=None, keepdims=False):
 
 
 def of_logsumexp(expected, x, axis=None, keepdims=False):
-    size = 1 + np.max(np.abs(x), axis=axis, keepdims=keepdims) + np.abs(expected)
-    return terms(x, axis) * size
+    # The sum, the differences in its exponents, and what is added to its logarithm.
+    largest = np.max(np.abs(x), axis=axis, keepdims=keepdims)
+    return terms(x, axis) + 2 * largest + 4 * np.abs(expected)
 
 
 def errors(name: str, op: Any, single: bool) -> tuple[Error, ...]:
@@ -114,6 +115,16 @@ def row(name: str, reference: Any, *, single: bool = False, calls: Any = None, *
     )
 
 
+def spread(x, axis=None, keepdims=False):
+    """Return the noise of the gradient of a variance, 2 (x - mean) / n."""
+    count = max(math.prod(reduced(np.shape(x), axis)), 1)
+    return terms(x, axis) * 4 * np.max(np.abs(x), initial=0.0) / count
+
+
+def spread_over_deviation(x, axis=None, keepdims=False):
+    return spread(x, axis) / np.min(np.std(x, axis=axis), initial=1.0) * 2
+
+
 def arg(function: Any) -> Any:
     return lambda x, axis=None, keepdims=False: function(x, axis=axis, keepdims=keepdims)
 
@@ -133,8 +144,7 @@ SPECS = (
         bound=lambda y, x, axis=None, keepdims=False: terms(x, axis) * np.abs(y),
         gradients=(0,),
         second=False,
-        # What overflows on the way depends on the order of the factors.
-        special=False,
+        special="what overflows on the way depends on the order of the factors",
     ),
     row(
         "mean",
@@ -145,7 +155,15 @@ SPECS = (
         gradients=(0,),
         zero_sign=False,
     ),
-    row("var", np.var, calls=NONEMPTY, dtypes=TO_FLOAT, bound=of_largest(2), gradients=(0,)),
+    row(
+        "var",
+        np.var,
+        calls=NONEMPTY,
+        dtypes=TO_FLOAT,
+        bound=of_largest(2),
+        gradients=(0,),
+        slope_noise=spread,
+    ),
     row(
         "std",
         np.std,
@@ -153,6 +171,7 @@ SPECS = (
         dtypes=TO_FLOAT,
         bound=of_largest(1),
         gradients=(0,),
+        slope_noise=spread_over_deviation,
         away=lambda x, axis, keepdims: bool((np.std(x, axis=axis) > 1e-2).all()),
     ),
     row(

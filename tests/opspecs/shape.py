@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import autodan as ad
 from autodan.testing import shapes
-from opspecs.spec import SAME, Call, Error, Shape, Spec, axes_of, axis_of
+from opspecs.spec import SAME, Call, Error, Shape, Spec, axes_of, axis_of, same_shapes
 
 DIMENSIONS = shapes(min_dims=1, max_size=300)
 
@@ -164,7 +164,7 @@ def row(
         reference=reference,
         calls=strategy,
         errors=errors,
-        **{"gradients": (0,), "dtypes": SAME, **more},
+        **{"gradients": (0,), "dtypes": SAME, "special": True, "subnormals": True, **more},
     )
 
 
@@ -205,6 +205,11 @@ SPECS = (
         calls(squeezes, shapes(max_size=300, sides=(1, 1, 2, 0, 9))),
         Error(lambda: ad.squeeze(X, 1), ValueError, r"squeeze: .*\(2, 3\)"),
         Error(lambda: ad.squeeze(X, 2), IndexError, "squeeze: axis 2 is out of bounds"),
+        Error(
+            lambda: ad.squeeze(ad.ones((1, 2)), (0, 0)),
+            ValueError,
+            "squeeze: axis 0 is named twice",
+        ),
     ),
     row(
         "broadcast_to",
@@ -226,6 +231,7 @@ SPECS = (
         np.flip,
         calls(lambda s: axes_of(s).map(lambda axis: {"axis": axis})),
         Error(lambda: ad.flip(X, 2), IndexError, "flip: axis 2 is out of bounds"),
+        Error(lambda: ad.flip(X, (0, -2)), ValueError, "flip: axis -2 is named twice"),
     ),
     row(
         "moveaxis",
@@ -245,7 +251,12 @@ SPECS = (
         ),
         Error(lambda: ad.swapaxes(X, 0, 2), IndexError, "swapaxes: axis 2 is out of bounds"),
     ),
-    row("ravel", np.ravel, calls(lambda s: st.just({}))),
+    row(
+        "ravel",
+        np.ravel,
+        calls(lambda s: st.just({})),
+        Error(lambda: ad.ravel(None), TypeError, "cannot make a tensor of"),
+    ),
     row(
         "concatenate",
         lambda *xs, axis: np.concatenate(xs, axis),
@@ -259,6 +270,7 @@ SPECS = (
         Error(lambda: ad.concatenate([X, X], axis=2), IndexError, "concatenate: axis 2"),
         op=lambda *xs, axis: ad.concatenate(xs, axis),
         gradients=(0, 1, 2, 3),
+        alike=same_shapes(3, DIMENSIONS, axis=-1),
     ),
     row(
         "stack",
@@ -273,22 +285,49 @@ SPECS = (
         Error(lambda: ad.stack([X, X], axis=3), IndexError, "stack: axis 3 is out of bounds"),
         op=lambda *xs, axis: ad.stack(xs, axis),
         gradients=(0, 1, 2, 3),
+        alike=same_shapes(3, axis=-1),
     ),
     row(
         "hstack",
         lambda *xs: np.hstack(xs),
         side_by_side(1),
+        Error(lambda: ad.hstack([]), ValueError, "hstack: there are no tensors to join"),
+        Error(
+            lambda: ad.hstack([X, ad.ones((3, 3))]),
+            ValueError,
+            r"concatenate: tensor 1 of shape \(3, 3\) .*axis 1",
+        ),
         op=lambda *xs: ad.hstack(xs),
         gradients=(0, 1, 2),
+        alike=same_shapes(3, DIMENSIONS),
     ),
     row(
         "vstack",
         lambda *xs: np.vstack(xs),
         side_by_side(0),
+        Error(lambda: ad.vstack([]), ValueError, "there are no tensors to join"),
+        Error(
+            lambda: ad.vstack([X, ad.ones((2, 2))]),
+            ValueError,
+            r"concatenate: tensor 1 of shape \(2, 2\) .*axis 0",
+        ),
         op=lambda *xs: ad.vstack(xs),
         gradients=(0, 1, 2),
+        alike=same_shapes(3, DIMENSIONS),
     ),
-    row("append", np.append, appended(), gradients=(0, 1)),
+    row(
+        "append",
+        np.append,
+        appended(),
+        Error(
+            lambda: ad.append(X, ad.ones((2, 2)), axis=0),
+            ValueError,
+            r"concatenate: tensor 1 of shape \(2, 2\) does not continue the first, .* \(2, 3\)",
+        ),
+        Error(lambda: ad.append(X, X, axis=2), IndexError, "concatenate: axis 2 is out of bounds"),
+        gradients=(0, 1),
+        alike=same_shapes(2, axis=None),
+    ),
     row(
         "take",
         np.take,
@@ -314,6 +353,10 @@ SPECS = (
         "tile",
         lambda x, repeats: np.tile(x, repeats),
         calls(repeated, shapes(max_dims=3, max_size=60)),
+        Error(lambda: ad.tile(X, -1), ValueError, r"tile: .*0 or more.*repeats=-1"),
+        Error(lambda: ad.tile(X, (1, 1.5)), TypeError, r"tile: .*integer.*repeats=\(1, 1.5\)"),
+        Error(lambda: ad.tile(X, "ab"), TypeError, "tile: .*integer.*'ab'"),
+        Error(lambda: ad.tile(X, (2**40, 2**40)), ValueError, "address space"),
     ),
     row(
         "split",
@@ -324,6 +367,8 @@ SPECS = (
             ValueError,
             r"split: axis 1 of shape \(2, 3\) cannot be divided into 2 equal parts",
         ),
-        Error(lambda: ad.split(X, 1, axis=2), ValueError, "split: axis 2 is out of range"),
+        Error(lambda: ad.split(X, -1), ValueError, "split: .*into -1 equal parts"),
+        Error(lambda: ad.split(X, 1.5), TypeError, "split: .*1.5"),
+        Error(lambda: ad.split(X, 1, axis=2), IndexError, "split: axis 2 is out of bounds"),
     ),
 )

@@ -65,7 +65,16 @@ class Spec:
             the reference result, the operands and the arguments; None for exact results.
         gradients: The operands that the result can be differentiated by.
         second: Whether second derivatives exist.
-        special: Whether NaN, infinities and zeros are compared with NumPy.
+        slopes: The gradient at each of the kinks, or a function of the arguments that gives it.
+        slope_terms: Roundings that a float32 gradient goes through, besides those of its sum.
+        slope_noise: From operands and arguments, `terms * magnitude` of the intermediate results
+            that cancel in a gradient of weights 1, whose rounding is not small next to it.
+        alike: Calls in which all operands have one shape, to be one tensor; None for functions
+            of a single operand.
+        mixes: The operands (first, last) whose dtypes meet in one; None where there is no such
+            rule.
+        special: True if NaN, infinities and zeros are as in NumPy, else the reason why they are
+            not compared.
         zero_sign: Whether NumPy defines the sign of a zero result.
         subnormals: Whether subnormal numbers count in float32; arithmetic takes them for zero.
         errors: Wrong calls.
@@ -84,10 +93,15 @@ class Spec:
     bound: Callable[..., Any] | None = None
     gradients: tuple[int, ...] = ()
     second: bool = True
-    special: bool = False
+    slopes: Mapping[float, float | Callable[..., float]] = field(default_factory=dict)
+    slope_terms: float = 16
+    slope_noise: Callable[..., Any] | None = None
+    alike: st.SearchStrategy[Call] | None = None
+    mixes: tuple[int, int | None] | None = (0, None)
+    special: bool | str
     zero_sign: bool = True
     subnormals: bool = False
-    errors: tuple[Error, ...] = ()
+    errors: tuple[Error, ...]
 
     def __repr__(self) -> str:
         return f"Spec({self.name})"
@@ -117,6 +131,23 @@ def elementwise(
 ) -> Call:
     """Draw a call of operands that broadcast, with one of the options."""
     return Call(draw(broadcasting(operands)), draw(st.sampled_from(options)))
+
+
+def same_shapes(
+    operands: int, shape: st.SearchStrategy[Shape] | None = None, **kwargs: Any
+) -> st.SearchStrategy[Call]:
+    """Return calls of so many operands of one shape."""
+    drawn = shapes(max_size=200) if shape is None else shape
+    return drawn.map(lambda s: Call((s,) * operands, kwargs))
+
+
+def met(*dtypes: str) -> str:
+    """Return the dtype that holds these: of floats the widest, else of integers, else bool."""
+    for kind in (FLOATS, INTEGERS):
+        present = [dtype for dtype in dtypes if dtype in kind]
+        if present:
+            return max(present, key=kind.index)
+    return "bool"
 
 
 def fixed(*calls: Call) -> st.SearchStrategy[Call]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,11 @@ def of_operand(terms: float) -> Any:
 ROUNDED = relative(2)
 
 
+def cancels(x, **kwargs):
+    """Return the noise of slopes that fall to zero between x = -2 and 0: sums of a few terms."""
+    return 8 * (1 + np.max(np.abs(x), initial=0.0))
+
+
 def row(
     name: str,
     reference: Any,
@@ -92,6 +98,7 @@ def row(
     dtypes: Any = TO_FLOAT,
     gradients: tuple[int, ...] = (0,),
     options: tuple[dict[str, Any], ...] = ({},),
+    slopes: Any = MappingProxyType({}),
     errors: tuple[Error, ...] = (),
     **more: Any,
 ) -> Spec:
@@ -111,6 +118,8 @@ def row(
         bound=bound,
         dtypes=dtypes,
         gradients=gradients,
+        kinks=tuple(slopes),
+        slopes=slopes,
         special=True,
         errors=(*wrong, *errors),
         **more,
@@ -119,8 +128,8 @@ def row(
 
 SPECS = (
     row("negative", np.negative, dtypes=KEEPS, bound=None),
-    row("abs", np.abs, dtypes=KEEPS, bound=None, kinks=(0,)),
-    row("sign", np.sign, dtypes=KEEPS, bound=None, kinks=(0,), zero_sign=False),
+    row("abs", np.abs, dtypes=KEEPS, bound=None, slopes={0: 0}),
+    row("sign", np.sign, dtypes=KEEPS, bound=None, slopes={0: 0}, zero_sign=False),
     row("square", np.square, wide=(-100, 100), dtypes=KEEPS, bound=relative(1)),
     row("sqrt", np.sqrt, (0.5, 4), (0, 1e6), bound=relative(1)),
     row("rsqrt", lambda x: 1 / np.sqrt(x), (0.5, 4), (1e-3, 1e6)),
@@ -145,17 +154,45 @@ SPECS = (
     row("arccosh", np.arccosh, (1.5, 4), (1, 1e6), bound=relative(6)),
     row("arctanh", np.arctanh, (-0.8, 0.8), (-0.999, 0.999), bound=relative(6)),
     row("erf", erf, wide=(-6, 6)),
-    row("floor", np.floor, wide=(-1e6, 1e6), dtypes=KEEPS, bound=None, kinks=(-2, -1, 0, 1, 2)),
-    row("ceil", np.ceil, wide=(-1e6, 1e6), dtypes=KEEPS, bound=None, kinks=(-2, -1, 0, 1, 2)),
-    row("round", np.round, wide=(-8, 8), dtypes=KEEPS, bound=None, kinks=(-1.5, -0.5, 0.5, 1.5)),
-    row("trunc", np.trunc, wide=(-1e6, 1e6), dtypes=KEEPS, bound=None, kinks=(-2, -1, 0, 1, 2)),
+    row(
+        "floor",
+        np.floor,
+        wide=(-1e6, 1e6),
+        dtypes=KEEPS,
+        bound=None,
+        slopes=dict.fromkeys((-2, -1, 0, 1, 2), 0),
+    ),
+    row(
+        "ceil",
+        np.ceil,
+        wide=(-1e6, 1e6),
+        dtypes=KEEPS,
+        bound=None,
+        slopes=dict.fromkeys((-2, -1, 0, 1, 2), 0),
+    ),
+    row(
+        "round",
+        np.round,
+        wide=(-8, 8),
+        dtypes=KEEPS,
+        bound=None,
+        slopes=dict.fromkeys((-1.5, -0.5, 0.5, 1.5), 0),
+    ),
+    row(
+        "trunc",
+        np.trunc,
+        wide=(-1e6, 1e6),
+        dtypes=KEEPS,
+        bound=None,
+        slopes=dict.fromkeys((-2, -1, 0, 1, 2), 0),
+    ),
     row("sigmoid", sigmoid, wide=(-80, 80), bound=relative(3)),
     row(
         "relu",
         lambda x: np.maximum(x, 0),
         dtypes=KEEPS,
         bound=None,
-        kinks=(0,),
+        slopes={0: 0},
         zero_sign=False,
     ),
     row(
@@ -163,38 +200,45 @@ SPECS = (
         lambda x: np.clip(x, 0, 6),
         (-2, 8),
         bound=None,
-        kinks=(0, 6),
+        slopes={0: 0, 6: 0},
         zero_sign=False,
     ),
-    row("silu", lambda x: x * sigmoid(x), wide=(-80, 80), bound=relative(4)),
+    row("silu", lambda x: x * sigmoid(x), wide=(-80, 80), bound=relative(4), slope_noise=cancels),
     row("softplus", softplus, wide=(-80, 80), bound=relative(3)),
-    row("softsign", lambda x: x / (1 + np.abs(x)), wide=(-1e6, 1e6), kinks=(0,)),
-    row("mish", mish, wide=(-80, 80), bound=relative(8)),
+    row("softsign", lambda x: x / (1 + np.abs(x)), wide=(-1e6, 1e6), slopes={0: 1}),
+    row("mish", mish, wide=(-80, 80), bound=relative(8), slope_noise=cancels),
     row("log_sigmoid", lambda x: -softplus(-x), wide=(-80, 80), bound=relative(3)),
     row(
         "hard_sigmoid",
         hard_sigmoid,
         (-4, 4),
         bound=lambda y, x: 2 * (np.abs(x) + 0.5),
-        kinks=(-3, 3),
+        slopes={-3: 0, 3: 0},
     ),
     row(
         "hard_silu",
         lambda x: x * hard_sigmoid(x),
         (-4, 4),
         bound=lambda y, x: 3 * np.abs(x) * (np.abs(x) + 0.5),
-        kinks=(-3, 3),
+        slopes={-3: 0, 3: 1},
+        slope_noise=cancels,
         zero_sign=False,
     ),
-    row("hard_tanh", lambda x: np.clip(x, -1, 1), bound=None, kinks=(-1, 1)),
+    row("hard_tanh", lambda x: np.clip(x, -1, 1), bound=None, slopes={-1: 0, 1: 0}),
     row("tanh_shrink", lambda x: x - np.tanh(x), wide=(-20, 20), bound=of_operand(4)),
-    row("selu", selu, wide=(-80, 80), bound=relative(4), kinks=(0,)),
+    row(
+        "selu",
+        selu,
+        wide=(-80, 80),
+        bound=relative(4),
+        slopes={0: 1.0507009873554805 * 1.6732632423543772},
+    ),
     row(
         "elu",
         elu,
         wide=(-80, 80),
         bound=relative(3),
-        kinks=(0,),
+        slopes={0: lambda alpha=1.0: alpha},
         options=({}, {"alpha": 0.5}, {"alpha": 2.0}),
     ),
     row(
@@ -202,14 +246,14 @@ SPECS = (
         celu,
         wide=(-80, 80),
         bound=relative(5),
-        kinks=(0,),
+        slopes={0: 1},
         options=({}, {"alpha": 0.5}, {"alpha": 2.0}),
     ),
     row(
         "leaky_relu",
         leaky_relu,
         wide=(-80, 80),
-        kinks=(0,),
+        slopes={0: lambda negative_slope=0.2: negative_slope},
         options=({}, {"negative_slope": 0.3}, {"negative_slope": 0.0}),
         zero_sign=False,
     ),
@@ -218,6 +262,7 @@ SPECS = (
         gelu,
         wide=(-8, 8),
         bound=of_operand(8),
+        slope_noise=cancels,
         options=({}, {"approximate": False}),
         zero_sign=False,
     ),
@@ -225,7 +270,7 @@ SPECS = (
         "clip",
         clip,
         bound=None,
-        kinks=(-0.5, 0.75),
+        slopes={-0.5: 1, 0.75: 1},
         options=(
             {"x_min": -0.5, "x_max": 0.75},
             {"x_min": -0.5},
@@ -247,6 +292,7 @@ SPECS = (
         ),
         domain=((0, 100),),
         dtypes=SAME,
+        special="how a NaN or infinity becomes an integer is left to the processor",
         errors=(
             Error(
                 lambda: ad.cast([1.0], "float16"),
