@@ -456,7 +456,10 @@ refused(mask)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a limited address space")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or "ASAN_OPTIONS" in os.environ,
+    reason="needs a limited address space",
+)
 def test_a_process_that_runs_out_of_memory_goes_on():
     # Also where only small things are allocated: nodes of the tape.
     assert in_a_process(LIMITED, memory=150 << 20) == ["refused"] * 6
@@ -558,6 +561,9 @@ def test_tensors_in_cycles_are_collected():
     assert held() == before
 
 
+@pytest.mark.skipif(
+    os.environ.get("AUTODAN_MEMORY", "arena") != "arena", reason="only the arena keeps freed memory"
+)
 def test_a_freed_cache_is_given_back():
     del_me = ad.ones((500_000,))
     del del_me
