@@ -1,7 +1,7 @@
 //! What happens to the engine when the process forks.
 //!
 //! The child has a copy of all memory but only the forking thread. So the fork waits until no thread
-//! writes in place (a [`Gate`]), with which no variable is torn in the child, and no lock around one
+//! writes in place (a `Gate`), with which no variable is torn in the child, and no lock around one
 //! held for ever; the arena's lock is held across the fork, so that its lists are whole; and the thread
 //! pool, whose workers do not exist in the child, is abandoned and built anew on first use.
 
