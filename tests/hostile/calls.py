@@ -301,10 +301,10 @@ def _wrong_with(error: Exception, target: Target, arguments: list[Any]) -> list[
 
 
 def _names_something(error: Exception, call: Call) -> bool:
-    """Return whether the text of an error names the function or an argument."""
+    """Return whether an error, its notes included, names the function or an argument."""
     names = [parameter.name for parameter in _parameters(call.target) or ()]
     try:
-        text = str(error).lower()
+        text = " ".join([str(error), *getattr(error, "__notes__", ())]).lower()
     except Exception:
         return False
     return any(name.lower() in text for name in (*call.target.name.split("."), *names))

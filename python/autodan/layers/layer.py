@@ -374,6 +374,11 @@ class Layer(Trackable):
         if len(args) != 1 or type(args[0]) is not Tensor or args[0].dtype != dtype:
             args = tuple(self._convert(x) for x in args)
         inputs = args[0] if args else None
+        if isinstance(inputs, (str, bytes)) or (inputs is None and self.input_spec is not None):
+            raise TypeError(
+                f"Layer '{self.name}' ({type(self).__name__}) needs a tensor or an array. "
+                f"Received: {inputs!r:.100}."
+            )
         if not self.built:
             self._build_for(shapes_of(inputs), getattr(inputs, "dtype", None), _context.parent)
         if type(inputs) is KerasTensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -185,6 +185,12 @@ def append(x1: Any, x2: Any, axis: int | None = None) -> Tensor:
     return _core.concatenate([x1, x2], axis=axis)
 
 
+def _tensors(op: str, xs: Any) -> list[Tensor]:
+    if not isinstance(xs, Iterable):
+        raise TypeError(f"{op}: pass a list of tensors. Received one of type {type(xs).__name__}.")
+    return [_core.asarray(x) for x in xs]
+
+
 def hstack(xs: Sequence[Any]) -> Tensor:
     """Join along the second axis, the first for one-dimensional tensors (Keras `ops.hstack`).
 
@@ -194,7 +200,7 @@ def hstack(xs: Sequence[Any]) -> Tensor:
     >>> hstack([[1, 2], [3]]).tolist()
     [1, 2, 3]
     """
-    tensors = [_core.asarray(x) for x in xs]
+    tensors = _tensors("hstack", xs)
     if not tensors:
         raise ValueError("hstack: there are no tensors to join")
     return _core.concatenate(tensors, axis=0 if tensors[0].ndim <= 1 else 1)
@@ -206,7 +212,7 @@ def vstack(xs: Sequence[Any]) -> Tensor:
     >>> vstack([[1, 2], [3, 4]]).tolist()
     [[1, 2], [3, 4]]
     """
-    tensors = [_core.asarray(x) for x in xs]
+    tensors = _tensors("vstack", xs)
     rows = [_core.reshape(x, (1, -1)) if x.ndim < 2 else x for x in tensors]
     return _core.concatenate(rows, axis=0)
 

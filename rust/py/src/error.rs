@@ -1,8 +1,8 @@
 //! From the engine's errors to Python's exceptions.
 
 use autodan_core::Error;
-use pyo3::PyErr;
 use pyo3::exceptions::{PyIndexError, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
 
 pyo3::create_exception!(
     autodan,
@@ -25,4 +25,15 @@ pub(crate) fn to_python(error: Error) -> PyErr {
         Error::Gradient(_) => PyRuntimeError::new_err(message),
         Error::Internal(_) => InternalError::new_err(message),
     }
+}
+
+/// An error about an argument, with the name of the function in front. Exceptions of the argument's own stay.
+pub(crate) fn named(py: Python<'_>, function: &str, error: PyErr) -> PyErr {
+    let kind = error.get_type(py);
+    if kind.is(py.get_type::<PyTypeError>()) || kind.is(py.get_type::<PyValueError>()) {
+        let named = PyErr::from_type(kind, format!("{function}: {}", error.value(py)));
+        named.set_cause(py, error.cause(py));
+        return named;
+    }
+    error
 }

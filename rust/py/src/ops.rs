@@ -9,6 +9,7 @@ use pyo3::types::{PyCFunction, PyDict, PyFloat, PyInt, PyTuple};
 
 use crate::convert::{self, Arg, Args, Axes, DTypeArg, FLOAT32, Items, ShapeArg, Signed, axes, pair, shown};
 use crate::enter::{elements, enter};
+use crate::error::named;
 use crate::tensor::{PyTensor, matmul as product};
 
 /// What nearly every function returns.
@@ -144,17 +145,6 @@ fn add_binary(
         let (a, b) = pair(&a, &b).map_err(|error| named(args.py(), name, error))?;
         run(args.py(), elements(&[&a, &b]), || f(&a, &b))
     })
-}
-
-/// An error about an argument, with the name of the function in front. Exceptions of the argument's own stay.
-fn named(py: Python<'_>, function: &str, error: PyErr) -> PyErr {
-    let kind = error.get_type(py);
-    if kind.is(py.get_type::<PyTypeError>()) || kind.is(py.get_type::<PyValueError>()) {
-        let named = PyErr::from_type(kind, format!("{function}: {}", error.value(py)));
-        named.set_cause(py, error.cause(py));
-        return named;
-    }
-    error
 }
 
 /// The arguments of a closure, by position or name.

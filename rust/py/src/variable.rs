@@ -9,7 +9,7 @@ use pyo3::types::{PyTuple, PyType};
 
 use crate::convert::{self, DTypeArg, Operand};
 use crate::enter::enter;
-use crate::error::to_python;
+use crate::error::{named, to_python};
 use crate::tensor::PyTensor;
 
 /// A cell that holds a current tensor: what optimizers and layers update. Every operator and function takes
@@ -41,7 +41,8 @@ impl PyVariable {
         name: &str,
         dtype: Option<DTypeArg>,
     ) -> PyResult<PyClassInitializer<PyVariable>> {
-        let mut value = convert::tensor(initial_value)?.detach();
+        let tensor = convert::tensor(initial_value);
+        let mut value = tensor.map_err(|error| named(initial_value.py(), "Variable", error))?.detach();
         if let Some(DTypeArg(dtype)) = dtype {
             value = ops::cast(&value, dtype).map_err(to_python)?;
         }
@@ -66,7 +67,7 @@ impl PyVariable {
     /// >>> w.tolist()
     /// [3.0, 4.0]
     fn assign(slf: PyRef<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let tensor = convert::tensor(value)?;
+        let tensor = convert::tensor(value).map_err(|error| named(value.py(), "assign", error))?;
         let name = slf.name();
         PyVariable::cell(&slf)?.assign(&tensor).map_err(|error| {
             let error = to_python(error);
