@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ class NotOfferedError(Exception):
     """The library, or this form of it, has no way of its own to do a case."""
 
 
-class Library:
+class Library(ABC):
     """A library in one form; `prepare` gives a function that runs a case once, to its very end."""
 
     module: str
@@ -30,9 +31,9 @@ class Library:
     def __init__(self, form: str, threads: int) -> None:
         self.form, self.threads = form, threads
 
+    @abstractmethod
     def describe(self) -> str:
         """Return version and instruction set."""
-        raise NotImplementedError
 
     def prepare(self, kind: str, arguments: dict[str, Any]) -> Run:
         """Return the function to time.
