@@ -171,7 +171,6 @@ impl<T: Float> Correlation<'_, T> {
                 b: packed.as_ptr().wrapping_add(index * taps * self.depth * nr),
                 b_k: nr as isize,
                 b_panel: 0,
-                ahead: 0,
                 b_padded: true,
                 c: self.out.ptr().wrapping_add(band.output + p * self.row + pixel * self.pixel + column),
                 c_row: self.pixel,

@@ -178,7 +178,6 @@ impl<T: Float> WeightGradient<'_, T> {
                 b: band.gradient.as_ptr().wrapping_add(column),
                 b_k: conv.out_channels as isize,
                 b_panel: 0,
-                ahead: 0,
                 b_padded: false,
                 c: to.wrapping_add(((y * conv.kernel_width + x) * depth + row) * conv.out_channels + column),
                 c_row: conv.out_channels,

@@ -32,14 +32,14 @@ pub(crate) const MAX_VECTORS: usize = 4;
 /// Readable elements after the last one of a packed vector operand: a vector less one.
 pub(crate) const PADDING: usize = 15;
 
-/// Asks for the cache line at `ptr`, which may be any address.
+/// Asks for the cache line at `ptr`, which may be any address, in order to write to it.
 #[inline(always)]
-fn prefetch<T>(ptr: *const T) {
+fn prefetch_for_write<T>(ptr: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults; SSE is part of x86-64.
     unsafe {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(ptr.cast());
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_ET0>(ptr.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = ptr;
@@ -68,9 +68,6 @@ pub(crate) struct Block<'r, T> {
     pub(crate) b: *const T,
     pub(crate) b_k: isize,
     pub(crate) b_panel: isize,
-    /// How far from `b` the columns lie that are multiplied next, 0 for unknown: rows of `b` in place
-    /// are far apart, which hardware does not foresee, so they are asked for while this block runs.
-    pub(crate) ahead: isize,
     /// Whether whole vectors of `b` may be read where its columns end: packed panels are padded to
     /// `nr` columns, and a packed buffer by [`PADDING`] elements.
     pub(crate) b_padded: bool,
@@ -113,15 +110,21 @@ impl Limits {
 struct Tiles<V>(PhantomData<V>);
 
 impl<V: Vector> Tiles<V> {
-    /// A vector that is one register is aligned to its size; the portable one is an array, several
-    /// registers wide.
-    const ROWS: [usize; MAX_VECTORS + 1] = match (align_of::<V>() == size_of::<V>(), V::LEN) {
+    /// Whether a vector is one register, which is aligned to its size; the portable one is an array,
+    /// several registers wide.
+    const REGISTERS: bool = align_of::<V>() == size_of::<V>();
+
+    const ROWS: [usize; MAX_VECTORS + 1] = match (Self::REGISTERS, V::LEN) {
         (true, 16) => [0, 14, 14, 9, 6],
         (true, _) => [0, 6, 6, 4, 0],
         (false, _) => [0, 4, 0, 0, 0],
     };
 
-    const ALWAYS_PARTIAL: bool = V::LEN == 16;
+    /// Steps of the contraction in one round of the innermost loop: several in the forms that do the bulk
+    /// of the work.
+    const fn round(partial: bool) -> usize {
+        if partial || !Self::REGISTERS { 1 } else { 4 }
+    }
 
     /// The widest tile that may have `rows` rows; the widest of the highest if none may.
     #[inline(always)]
@@ -133,6 +136,20 @@ impl<V: Vector> Tiles<V> {
         }
         nv
     }
+}
+
+/// The body once for every constant `I` less than a bound, without a loop, so that arrays which it indexes
+/// are registers.
+macro_rules! unrolled {
+    ($i:ident, $n:expr, $body:block) => {
+        unrolled!(@ $i $n; $body; 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@ $i:ident $n:expr; $body:block; $($value:literal)*) => {
+        $({
+            const $i: usize = $value;
+            if const { $i < $n } $body
+        })*
+    };
 }
 
 /// Computes a [`Block`].
@@ -181,7 +198,11 @@ unsafe fn panel_tile<V: Vector>(block: &Block<V::Scalar>, i: usize, j: usize) {
     let mut col = 0;
     while col < cols {
         let mut row = 0;
-        let width = widest.min(cols - col);
+        let mut width = widest.min(cols - col);
+        if !block.b_padded && width > V::LEN {
+            // Whole vectors first: the part of one is a tile of its own.
+            width -= width % V::LEN;
+        }
         while row < rows {
             let height = highest.min(rows - row);
             let tile = Tile {
@@ -189,7 +210,6 @@ unsafe fn panel_tile<V: Vector>(block: &Block<V::Scalar>, i: usize, j: usize) {
                 a: block.a.wrapping_offset(i as isize * block.a_tile + row as isize * block.a_row),
                 b: block.b.wrapping_offset(j as isize * block.b_panel + col as isize),
                 c: block.c.wrapping_add((i * block.mr + row) * block.c_row + j * block.nr + col),
-                index: i,
                 last: width - (width.div_ceil(V::LEN) - 1) * V::LEN,
             };
             // SAFETY: promised by the caller; the tile lies within the block.
@@ -207,8 +227,6 @@ struct Tile<'b, 'r, T> {
     b: *const T,
     c: *mut T,
     last: usize,
-    /// The tile's number in its panel.
-    index: usize,
 }
 
 impl<T: Float> Tile<'_, '_, T> {
@@ -221,7 +239,7 @@ impl<T: Float> Tile<'_, '_, T> {
             ($nv:literal: $($mr:literal)*) => {
                 match rows {
                     // SAFETY: promised by the caller.
-                    $($mr if $mr <= Tiles::<V>::ROWS[$nv] => unsafe { self.form::<V, $mr, $nv>() },)*
+                    $($mr if const { $mr <= Tiles::<V>::ROWS[$nv] } => unsafe { self.form::<V, $mr, $nv>() },)*
                     _ => unreachable!("a tile that no registers hold"),
                 }
             };
@@ -239,8 +257,7 @@ impl<T: Float> Tile<'_, '_, T> {
     #[inline(always)]
     unsafe fn form<V: Vector<Scalar = T>, const MR: usize, const NV: usize>(&self) {
         let unit = self.block.a_row == 1;
-        // A masked load costs nothing where it is an instruction: then one form serves both cases.
-        let partial = Tiles::<V>::ALWAYS_PARTIAL || (self.last < V::LEN && !self.block.b_padded);
+        let partial = NV == 1 && self.last < V::LEN && !self.block.b_padded;
         // SAFETY: promised by the caller.
         unsafe {
             match (unit, partial) {
@@ -253,7 +270,7 @@ impl<T: Float> Tile<'_, '_, T> {
     }
 
     /// `UNIT`: the rows' elements of `a` are neighbours, so that one address serves all of them.
-    /// `PARTIAL`: the last vector of `b` must not be read beyond the lanes in use.
+    /// `PARTIAL`: the vector of `b` must not be read beyond the lanes in use.
     ///
     /// # Safety
     /// As [`Multiply::new`], for these rows and vectors.
@@ -268,53 +285,135 @@ impl<T: Float> Tile<'_, '_, T> {
         &self,
     ) {
         let block = self.block;
-        let (a_row, a_k, b_k) = (if UNIT { 1 } else { block.a_row }, block.a_k, block.b_k);
-        // The first tiles of a panel ask for one vector column each of what comes next; the others
-        // for what is there already, which costs less than a branch.
-        let ahead = if self.index < NV { block.ahead + (self.index * V::LEN) as isize } else { 0 };
+        let b_k = block.b_k;
+        if block.accumulate {
+            for i in 0..MR {
+                for j in 0..NV {
+                    prefetch_for_write(self.c.wrapping_add(i * block.c_row + j * V::LEN));
+                }
+            }
+        }
+        let round = Tiles::<V>::round(PARTIAL);
         let mut sums = [[V::zero(); NV]; MR];
         for run in block.runs {
-            let mut a = self.a.wrapping_offset(run.a);
+            let mut a = Rows::<T, UNIT>::new(self.a.wrapping_offset(run.a), block);
             let mut b = self.b.wrapping_offset(run.b);
-            for _ in 0..run.len {
-                prefetch(b.wrapping_offset(ahead));
-                let mut vectors = [V::zero(); NV];
-                for j in 0..NV {
-                    let at = b.wrapping_add(j * V::LEN);
-                    // SAFETY: the caller promises the columns of this step, padded unless PARTIAL.
-                    vectors[j] = unsafe {
-                        if PARTIAL && j == NV - 1 { V::load_partial(at, self.last) } else { V::load(at) }
-                    };
-                }
-                for i in 0..MR {
-                    // SAFETY: the caller promises the rows of this step.
-                    let x = V::splat(unsafe { *a.wrapping_offset(i as isize * a_row) });
-                    for j in 0..NV {
-                        sums[i][j] = x.mul_add(vectors[j], sums[i][j]);
-                    }
-                }
-                a = a.wrapping_offset(a_k);
+            for _ in 0..run.len / round {
+                unrolled!(U, Tiles::<V>::round(PARTIAL), {
+                    let b = b.wrapping_offset(U as isize * b_k);
+                    // SAFETY: promised by the caller.
+                    unsafe { self.step::<V, MR, NV, UNIT, PARTIAL>(&a, U as isize, b, &mut sums) };
+                });
+                a.advance(round as isize);
+                b = b.wrapping_offset(round as isize * b_k);
+            }
+            for _ in 0..run.len % round {
+                // SAFETY: promised by the caller.
+                unsafe { self.step::<V, MR, NV, UNIT, PARTIAL>(&a, 0, b, &mut sums) };
+                a.advance(1);
                 b = b.wrapping_offset(b_k);
             }
         }
-        for i in 0..MR {
-            for j in 0..NV {
-                let at = self.c.wrapping_add(i * block.c_row + j * V::LEN);
+        unrolled!(I, MR, {
+            unrolled!(J, NV, {
+                let at = self.c.wrapping_add(I * block.c_row + J * V::LEN);
                 // SAFETY: the caller promises the tile of `c`; only lanes in use are touched.
                 unsafe {
-                    if j < NV - 1 || self.last == V::LEN {
+                    if J < NV - 1 || self.last == V::LEN {
                         let old = if block.accumulate { V::load(at) } else { V::zero() };
-                        (if block.accumulate { old.add(sums[i][j]) } else { sums[i][j] }).store(at);
+                        (if block.accumulate { old.add(sums[I][J]) } else { sums[I][J] }).store(at);
                     } else {
                         let sum = if block.accumulate {
-                            V::load_partial(at, self.last).add(sums[i][j])
+                            V::load_partial(at, self.last).add(sums[I][J])
                         } else {
-                            sums[i][j]
+                            sums[I][J]
                         };
                         sum.store_partial(at, self.last);
                     }
                 }
-            }
+            });
+        });
+    }
+
+    /// The step of the contraction that is `step` steps from `a`, with the vectors at `b`.
+    ///
+    /// # Safety
+    /// As [`Multiply::new`], for these rows and vectors.
+    #[inline(always)]
+    unsafe fn step<
+        V: Vector<Scalar = T>,
+        const MR: usize,
+        const NV: usize,
+        const UNIT: bool,
+        const PARTIAL: bool,
+    >(
+        &self,
+        a: &Rows<T, UNIT>,
+        step: isize,
+        b: *const T,
+        sums: &mut [[V; NV]; MR],
+    ) {
+        let mut vectors = [V::zero(); NV];
+        unrolled!(J, NV, {
+            let at = b.wrapping_add(J * V::LEN);
+            // SAFETY: the caller promises the columns of this step, padded unless PARTIAL.
+            vectors[J] = unsafe { if PARTIAL { V::load_partial(at, self.last) } else { V::load(at) } };
+        });
+        unrolled!(I, MR, {
+            // SAFETY: the caller promises the rows of this step.
+            let x = V::splat(unsafe { *a.at(I, step) });
+            unrolled!(J, NV, {
+                sums[I][J] = x.mul_add(vectors[J], sums[I][J]);
+            });
+        });
+    }
+}
+
+/// Where a tile's rows of the broadcast operand are: `UNIT`, neighbours of each other, else with
+/// neighbours along the contraction. Either way elements are reached by constant distances from few
+/// registers, so that the multiply-adds have the processor to themselves.
+struct Rows<T, const UNIT: bool> {
+    /// The first row of every group of three (`UNIT`: the first row).
+    groups: [*const T; 5],
+    row: isize,
+    step: isize,
+}
+
+impl<T, const UNIT: bool> Rows<T, UNIT> {
+    #[inline(always)]
+    fn new(first: *const T, block: &Block<T>) -> Self {
+        let (row, step) = if UNIT { (1, block.a_k) } else { (block.a_row, 1) };
+        let group = |n: isize| first.wrapping_offset(3 * n * row);
+        Rows { groups: [first, group(1), group(2), group(3), group(4)], row, step }
+    }
+
+    #[inline(always)]
+    fn at(&self, row: usize, step: isize) -> *const T {
+        if UNIT {
+            self.groups[0].wrapping_offset(step * self.step).wrapping_add(row)
+        } else {
+            self.groups[row / 3].wrapping_offset((row % 3) as isize * self.row).wrapping_offset(step)
         }
     }
+
+    #[inline(always)]
+    fn advance(&mut self, steps: isize) {
+        let distance = steps * self.step;
+        let [a, b, c, d, e] = self.groups.map(|group| opaque(group.wrapping_offset(distance)));
+        self.groups = [a, b, c, d, e];
+    }
+}
+
+/// `ptr`, of which the compiler forgets how it was computed: it would otherwise reach all rows from
+/// one register, by a chain of additions.
+#[inline(always)]
+fn opaque<T>(mut ptr: *const T) -> *const T {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: no instruction.
+    unsafe {
+        let mut address = ptr.expose_provenance();
+        std::arch::asm!("/* {0} */", inout(reg) address, options(pure, nomem, nostack, preserves_flags));
+        ptr = std::ptr::with_exposed_provenance(address);
+    }
+    ptr
 }

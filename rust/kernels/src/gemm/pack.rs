@@ -1,6 +1,6 @@
 //! Copies that bring an operand into the order in which the microkernel reads it.
 
-use crate::element::{Element, Float};
+use crate::element::Float;
 use crate::isa::Kernel;
 use crate::simd::Vector;
 
@@ -71,7 +71,7 @@ impl<T: Float> Kernel<T> for Gather<T> {
             }
         } else if from.row_stride == 1 {
             // SAFETY: promised to `Gather::new`; the source's columns are its contiguous rows.
-            unsafe { transpose(from.ptr, from.col_stride, from.cols, from.rows, to, row) };
+            unsafe { transpose::<V>(from.ptr, from.col_stride, from.cols, from.rows, to, row) };
         } else {
             for i in 0..from.rows {
                 for j in 0..from.cols {
@@ -106,54 +106,29 @@ unsafe fn copy_row<V: Vector>(from: *const V::Scalar, to: *mut V::Scalar, len: u
 /// # Safety
 /// Those elements are readable and writable, and the two do not overlap.
 #[inline(always)]
-pub(crate) unsafe fn transpose<T: Element>(
-    from: *const T,
+unsafe fn transpose<V: Vector>(
+    from: *const V::Scalar,
     from_row: isize,
     rows: usize,
     cols: usize,
-    to: *mut T,
+    to: *mut V::Scalar,
     to_row: usize,
 ) {
-    // What squares of 4 x 4 cover; the rest goes element by element.
-    let squares = cfg!(target_arch = "x86_64") && size_of::<T>() == 4;
-    let (rows_done, cols_done) = if squares { (rows & !3, cols & !3) } else { (0, 0) };
-    #[cfg(target_arch = "x86_64")]
-    {
-        for i in (0..rows_done).step_by(4) {
-            for j in (0..cols_done).step_by(4) {
-                // SAFETY: a 4 x 4 square of 4-byte elements within both.
-                unsafe {
-                    let source = from.offset(i as isize * from_row + j as isize);
-                    square(source.cast(), from_row, to.add(j * to_row + i).cast(), to_row);
-                }
+    let squares = cols - cols % V::SQUARE;
+    for i in (0..rows).step_by(V::SQUARE) {
+        let height = V::SQUARE.min(rows - i);
+        for j in (0..squares).step_by(V::SQUARE) {
+            // SAFETY: `height` rows and a square's columns, within both.
+            unsafe {
+                let source = from.offset(i as isize * from_row + j as isize);
+                V::transpose(source, from_row, height, to.add(j * to_row + i), to_row);
             }
         }
     }
-    let scalar = |i: usize, j: usize| {
-        // SAFETY: i < rows and j < cols.
-        unsafe { *to.add(j * to_row + i) = *from.offset(i as isize * from_row + j as isize) };
-    };
-    (0..rows_done).for_each(|i| (cols_done..cols).for_each(|j| scalar(i, j)));
-    (rows_done..rows).for_each(|i| (0..cols).for_each(|j| scalar(i, j)));
-}
-
-/// A 4 x 4 square of float32 (or any 4-byte elements) transposed in registers.
-///
-/// # Safety
-/// As [`transpose`].
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-unsafe fn square(from: *const f32, from_row: isize, to: *mut f32, to_row: usize) {
-    use std::arch::x86_64::*;
-    // SAFETY: the caller promises the elements; SSE is part of x86-64.
-    unsafe {
-        let row = |i: isize| _mm_loadu_ps(from.offset(i * from_row));
-        let (r0, r1, r2, r3) = (row(0), row(1), row(2), row(3));
-        let (low01, high01) = (_mm_unpacklo_ps(r0, r1), _mm_unpackhi_ps(r0, r1));
-        let (low23, high23) = (_mm_unpacklo_ps(r2, r3), _mm_unpackhi_ps(r2, r3));
-        _mm_storeu_ps(to, _mm_movelh_ps(low01, low23));
-        _mm_storeu_ps(to.add(to_row), _mm_movehl_ps(low23, low01));
-        _mm_storeu_ps(to.add(2 * to_row), _mm_movelh_ps(high01, high23));
-        _mm_storeu_ps(to.add(3 * to_row), _mm_movehl_ps(high23, high01));
+    for i in 0..rows {
+        for j in squares..cols {
+            // SAFETY: i < rows and j < cols.
+            unsafe { *to.add(j * to_row + i) = *from.offset(i as isize * from_row + j as isize) };
+        }
     }
 }

@@ -25,16 +25,16 @@ impl<T: Float> Tiling<T> {
     pub(crate) fn new(rows: usize, cols: usize) -> Tiling<T> {
         let limits = Limits::of::<T>();
         let mut best = (f64::INFINITY, Tiling { mr: 1, nr: limits.lanes, element: PhantomData });
-        for nv in [2, 3, 4, 1].into_iter().filter(|&nv| limits.rows[nv] > 0) {
+        for nv in [4, 3, 2, 1].into_iter().filter(|&nv| limits.rows[nv] > 0) {
             let tiles = rows.div_ceil(limits.rows[nv]).max(1);
             let mr = rows.div_ceil(tiles).max(1);
             let step = |vectors: usize| match vectors {
                 0 => 0,
-                _ => (mr * vectors).max(mr + vectors).max(LATENCY),
+                _ => (mr * vectors).max(LATENCY) + mr + vectors,
             };
             let vectors = cols.div_ceil(limits.lanes);
             let cost = tiles as f64 * ((vectors / nv) as f64 * step(nv) as f64 + step(vectors % nv) as f64);
-            if cost < 0.95 * best.0 {
+            if cost < best.0 {
                 best = (cost, Tiling { mr, nr: nv * limits.lanes, element: PhantomData });
             }
         }
@@ -42,8 +42,11 @@ impl<T: Float> Tiling<T> {
     }
 }
 
-/// How many multiply-adds a task should have: some 10 us, against less than 1 us for a hand-off.
+/// How many multiply-adds a task has at least: some 10 us, against less than 1 us for a hand-off.
 pub(crate) const TASK: usize = 1 << 20;
+
+/// Products of more work than this many tasks have larger ones, which pack and read less.
+const TASKS: usize = 8;
 
 /// The most tasks that a product is cut into for the sake of balance.
 const MAX_TASKS: usize = 32;
@@ -51,15 +54,15 @@ const MAX_TASKS: usize = 32;
 /// The largest block of a task: its rows, [`super::KC`] deep, fit the second-level cache (1 MB and
 /// more), with room for the panel that passes and for the output.
 const MAX_ROWS: usize = 192;
-const MAX_COLS: usize = 512;
+const MAX_COLS: usize = 1024;
 
-/// Blocks of no more row tiles than this are not cut into lower ones: each would read all of the
-/// vector operand for too little.
-const MIN_TILES: usize = 4;
+/// Blocks of no more rows than this are not cut into lower ones: each would read all of the vector
+/// operand for too little.
+const MIN_ROWS: usize = 48;
 
-/// Blocks of no more panels than this are not cut into narrower ones: a single panel in place takes a
-/// cache line or two at a time, far apart, which memory serves slowly.
-const MIN_PANELS: usize = 2;
+/// Blocks of no more columns than this are not cut into narrower ones: in place, a cache line or two at a
+/// time, far apart, are what memory serves slowly.
+const MIN_COLS: usize = 64;
 
 /// The blocks that tasks compute: a grid over the output, a function of its shape.
 #[derive(Clone, Copy)]
@@ -71,18 +74,20 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// Cuts a `rows` x `cols` output with `depth` multiply-adds for each element.
-    pub(crate) fn new<T>(rows: usize, cols: usize, depth: usize, tile: &Tiling<T>) -> Grid {
-        let work = rows.saturating_mul(cols).saturating_mul(depth);
-        let wanted = (work / TASK).clamp(1, MAX_TASKS);
+    /// Cuts a `rows` x `cols` output with `depth` multiply-adds for each element. `packed`: each block
+    /// packs its own rows.
+    pub(crate) fn new<T>(rows: usize, cols: usize, depth: usize, tile: &Tiling<T>, packed: bool) -> Grid {
+        let work = rows.saturating_mul(cols).saturating_mul(depth) / TASK;
+        let wanted = (work.min(TASKS) + work / (2 * TASKS)).clamp(1, MAX_TASKS);
         let (mut down, mut across) = (rows.div_ceil(MAX_ROWS), cols.div_ceil(MAX_COLS));
         let side = |length: usize, parts: usize, unit: usize| length.div_ceil(parts).next_multiple_of(unit);
         let sides = |down, across| (side(rows, down, tile.mr), side(cols, across, tile.nr));
         while down * across < wanted {
             let (block_rows, block_cols) = sides(down, across);
-            let (low, narrow) = (block_rows <= MIN_TILES * tile.mr, block_cols <= MIN_PANELS * tile.nr);
-            // Cutting the longer side leaves the least to read for each task.
-            if !narrow && (low || block_cols >= block_rows) {
+            let (low, narrow) = (block_rows <= MIN_ROWS, block_cols <= MIN_COLS);
+            // Blocks side by side would pack the same rows; otherwise cutting the longer side leaves
+            // the least to read for each.
+            if !narrow && (low || (block_cols >= block_rows && !packed)) {
                 across += 1;
             } else if !low {
                 down += 1;

@@ -16,6 +16,9 @@ const MAX_PACKED: usize = 1 << 24;
 /// row tiles pass, so that the output can be written row by row.
 const RESIDENT: usize = 6 * 1024;
 
+/// A vector operand of at most this many elements is near enough (in the second-level cache) where it is.
+const NEAR: usize = 256 * 1024;
+
 /// Elements at distances that are multiples of this compete for the same few lines of the
 /// first-level cache (64 sets of 64 bytes).
 const ALIASED: usize = 4096;
@@ -43,19 +46,14 @@ pub(super) fn product<T: Float>(a: Strided<T>, b: Strided<T>, c: Out<T>) -> Resu
         c,
         c_row: n,
     };
-    // What is packed is packed in parts of a bounded size.
-    let part = |packed: bool, side: usize, unit: usize| match packed {
-        true => (MAX_PACKED / k).max(1).next_multiple_of(unit).min(side),
-        false => side,
+    // The vector operand is packed in parts of a bounded size.
+    let cols = match product.pack_b {
+        true => (MAX_PACKED / k).max(1).next_multiple_of(tiling.nr).min(b.cols),
+        false => b.cols,
     };
-    let (rows, cols) = (part(product.pack_a, a.rows, tiling.mr), part(product.pack_b, b.cols, tiling.nr));
-    for col in (0..b.cols).step_by(cols) {
-        let b = b.part(0, k, col, cols.min(b.cols - col));
-        for row in (0..a.rows).step_by(rows) {
-            product.part(a.part(row, rows.min(a.rows - row), 0, k), b, row, col)?;
-        }
-    }
-    Ok(())
+    (0..b.cols)
+        .step_by(cols)
+        .try_for_each(|col| product.part(a, b.part(0, k, col, cols.min(b.cols - col)), col))
 }
 
 /// Whether to compute the transposed product `c^T = b^T a^T`: the vector operand must be contiguous
@@ -78,20 +76,18 @@ fn packs_vectors<T>(b: &Strided<T>, rows: usize, tiling: &Tiling<T>) -> bool {
     if b.cols <= tiling.nr || b.rows * b.cols <= RESIDENT {
         return false;
     }
-    rows >= 8 * tiling.mr && b.rows > 32
+    let aliased = (b.row_stride.unsigned_abs() * size_of::<T>()).is_multiple_of(ALIASED);
+    rows >= 8 * tiling.mr && b.rows > 32 && (aliased || b.rows * b.cols > NEAR)
 }
 
-/// Whether tiles of the broadcast operand are packed: when its lines compete for the cache, or a line
-/// holds few of the elements that a tile wants, and enough panels read it to repay the copy.
+/// Whether tiles of the broadcast operand are packed: when neither their rows nor their columns are
+/// neighbours; and when rows are, so that a line holds few of the elements that a tile wants, if enough
+/// panels read it to repay the copy.
 fn packs_broadcast<T>(a: &Strided<T>, cols: usize, tiling: &Tiling<T>) -> bool {
-    let panels = cols.div_ceil(tiling.nr);
-    let distance = if a.row_stride == 1 { a.col_stride } else { a.row_stride };
-    let bytes = distance.unsigned_abs() * size_of::<T>();
-    let aliased = a.rows > 8 && bytes > 0 && bytes.is_multiple_of(ALIASED);
     match (a.row_stride, a.col_stride) {
-        (_, 1) => aliased && panels >= 8,
-        (1, _) => a.cols > 64 && panels >= 4,
-        _ => panels > 1,
+        (_, 1) => false,
+        (1, _) => a.cols > 64 && cols.div_ceil(tiling.nr) >= 4,
+        _ => true,
     }
 }
 
@@ -106,51 +102,57 @@ struct Product<'a, T> {
 }
 
 impl<T: Float> Product<'_, T> {
-    /// The part of the output (of its transpose, if swapped) at (`row`, `col`) that `a` and `b` make.
-    fn part(&self, a: Strided<T>, b: Strided<T>, row: usize, col: usize) -> Result<(), AllocError> {
-        let Tiling { mr, nr, .. } = self.tiling;
-        let k = b.rows;
-        let packed_a = if self.pack_a { Some(pack_panels(a.transposed(), mr)?) } else { None };
-        let packed_b = if self.pack_b { Some(pack_panels(b, nr)?) } else { None };
-        let operands = Operands {
-            a: Panels::new(a.transposed(), mr, packed_a.as_deref()),
-            b: Panels::new(b, nr, packed_b.as_deref()),
-            k,
-        };
-        let grid = Grid::new(a.rows, b.cols, k, &self.tiling);
-        par::try_for_each(grid.tasks(), |task| self.block(&operands, grid.block(task), row, col))
+    /// The columns of the output (of its transpose, if swapped) from `col` on that `b` makes.
+    fn part(&self, a: Strided<T>, b: Strided<T>, col: usize) -> Result<(), AllocError> {
+        let nr = self.tiling.nr;
+        let packed = if self.pack_b { Some(pack_panels(b, nr)?) } else { None };
+        let operands = Operands { a, b: Panels::new(b, nr, packed.as_deref()), k: b.rows };
+        let grid = Grid::new(a.rows, b.cols, b.rows, &self.tiling, self.pack_a);
+        par::try_for_each(grid.tasks(), |task| self.block(&operands, grid.block(task), col))
     }
 
-    /// One task: a block of a part whose corner is at (`row`, `col`).
+    /// One task: a block of a part whose first column is `col`.
     fn block(
         &self,
         operands: &Operands<T>,
-        (first_row, rows, first_col, cols): (usize, usize, usize, usize),
-        row: usize,
+        (row, rows, first_col, cols): (usize, usize, usize, usize),
         col: usize,
     ) -> Result<(), AllocError> {
         let (Operands { a, b, k }, Tiling { mr, nr, .. }) = (operands, self.tiling);
-        let (row, col) = (row + first_row, col + first_col);
+        let col = col + first_col;
         // A transposed product is gathered in scratch and then written the other way round.
         let mut scratch = Buffer::new(if self.swapped { rows * cols } else { 0 })?;
         let (c, c_row) = match self.swapped {
             true => (scratch.as_mut_ptr(), cols),
             false => (self.c.ptr().wrapping_add(row * self.c_row + col), self.c_row),
         };
+        let tall = rows.next_multiple_of(mr);
+        let mut packed = Buffer::new(if self.pack_a { tall * KC.min(*k) } else { 0 })?;
         let mut pace = Pace::default();
         for p in (0..*k).step_by(KC) {
             let depth = KC.min(k - p);
             pace.step(depth * rows * cols);
+            let part = a.part(row, rows, p, depth);
+            let tiles = match self.pack_a {
+                true => {
+                    for (tile, to) in packed.chunks_exact_mut(depth * mr).take(tall / mr).enumerate() {
+                        let from = part.part(tile * mr, mr.min(rows - tile * mr), 0, depth).transposed();
+                        // SAFETY: the part lies within the operand; `to` has `depth` rows of `mr`.
+                        T::dispatch(unsafe { Gather::new(from, to.as_mut_ptr(), mr) });
+                    }
+                    Panels { ptr: packed.as_ptr(), side: 1, k: mr as isize, panel: (depth * mr) as isize }
+                }
+                false => Panels::new(part.transposed(), mr, None),
+            };
             let block = Block {
                 runs: &[Run { a: 0, b: 0, len: depth }],
-                a: a.at(first_row / mr, p),
-                a_row: a.side,
-                a_k: a.k,
-                a_tile: a.panel,
+                a: tiles.ptr,
+                a_row: tiles.side,
+                a_k: tiles.k,
+                a_tile: tiles.panel,
                 b: b.at(first_col / nr, p),
                 b_k: b.k,
                 b_panel: b.panel,
-                ahead: if self.pack_b { 0 } else { KC as isize * b.k },
                 b_padded: self.pack_b,
                 c,
                 c_row,
@@ -178,7 +180,7 @@ impl<T: Float> Product<'_, T> {
 
 /// Both operands of a part, `k` deep.
 struct Operands<T> {
-    a: Panels<T>,
+    a: Strided<T>,
     b: Panels<T>,
     k: usize,
 }

@@ -194,6 +194,45 @@ impl Vector for F32x8 {
         unsafe { Self::load(lanes.as_ptr()) }
     }
 
+    const SQUARE: usize = 8;
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, from_row: isize, rows: usize, to: *mut f32, to_row: usize) {
+        // SAFETY: the caller promises readable or writable memory, rows beyond the last being the last again;
+        // the instruction set is available (see `Vector`).
+        unsafe {
+            let mut lines = [_mm256_setzero_ps(); 8];
+            for i in 0..8 {
+                lines[i] = _mm256_loadu_ps(from.offset(i.min(rows - 1) as isize * from_row));
+            }
+            // Pairs of rows interleaved, then fours, in both halves of the registers.
+            let mut fours = lines;
+            for i in [0, 4] {
+                let low = _mm256_unpacklo_ps(lines[i], lines[i + 1]);
+                let high = _mm256_unpackhi_ps(lines[i], lines[i + 1]);
+                let next_low = _mm256_unpacklo_ps(lines[i + 2], lines[i + 3]);
+                let next_high = _mm256_unpackhi_ps(lines[i + 2], lines[i + 3]);
+                fours[i] = _mm256_shuffle_ps::<0x44>(low, next_low);
+                fours[i + 1] = _mm256_shuffle_ps::<0xEE>(low, next_low);
+                fours[i + 2] = _mm256_shuffle_ps::<0x44>(high, next_high);
+                fours[i + 3] = _mm256_shuffle_ps::<0xEE>(high, next_high);
+            }
+            for j in 0..4 {
+                let columns = [
+                    (j, _mm256_permute2f128_ps::<0x20>(fours[j], fours[j + 4])),
+                    (j + 4, _mm256_permute2f128_ps::<0x31>(fours[j], fours[j + 4])),
+                ];
+                for (column, elements) in columns {
+                    let at = to.add(column * to_row);
+                    if rows == 8 {
+                        _mm256_storeu_ps(at, elements);
+                    } else {
+                        F32x8(elements).store_partial(at, rows);
+                    }
+                }
+            }
+        }
+    }
+
     #[inline(always)]
     fn reduce_add(self) -> f32 {
         tree(self.lanes(), |a, b| a + b)

@@ -188,6 +188,13 @@ impl Vector for F32x16 {
         unsafe { Self::load(lanes.as_ptr()) }
     }
 
+    const SQUARE: usize = F32x8::SQUARE;
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, from_row: isize, rows: usize, to: *mut f32, to_row: usize) {
+        // SAFETY: promised by the caller; AVX-512 machines have AVX2.
+        unsafe { F32x8::transpose(from, from_row, rows, to, to_row) }
+    }
+
     #[inline(always)]
     fn reduce_add(self) -> f32 {
         let (low, high) = self.halves();

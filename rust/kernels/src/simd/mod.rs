@@ -104,6 +104,25 @@ pub trait Vector: Copy {
     /// For positive normal `x`: `m` in [1, 2) and integral `e` with `x = m * 2^e`.
     fn mantissa_exponent(self) -> (Self, Self);
 
+    /// The side of the squares that [`Vector::transpose`] transposes.
+    const SQUARE: usize = 1;
+    /// `to[j * to_row + i] = from[i * from_row + j]` for `i < rows`, which is at most `SQUARE`, and
+    /// `j < SQUARE`.
+    ///
+    /// # Safety
+    /// Those elements are valid for reads and writes, and `rows > 0`.
+    #[inline(always)]
+    unsafe fn transpose(
+        from: *const Self::Scalar,
+        _from_row: isize,
+        _rows: usize,
+        to: *mut Self::Scalar,
+        _to_row: usize,
+    ) {
+        // SAFETY: promised by the caller: one element.
+        unsafe { *to = *from }
+    }
+
     /// Each lane through a scalar function: for rare functions only.
     fn map(self, f: impl Fn(Self::Scalar) -> Self::Scalar) -> Self;
 
