@@ -159,9 +159,12 @@ impl<T: Float> Correlation<'_, T> {
         let column = group * self.width + panel * nr;
         let contraction = taps * self.depth;
         let parts = runs.len().div_ceil(contraction.div_ceil(LONGEST).max(1)).max(1);
-        let pixels = piece(nr.saturating_mul(contraction.min(LONGEST)), mr);
-        let step = |p: usize, pixel: usize, runs: &[Run], accumulate: bool| {
-            let start = p * self.strides[0] * band.row + group * self.depth;
+        let work = nr.saturating_mul(contraction.min(LONGEST));
+        let pixels = piece(work, mr).min(self.cols.next_multiple_of(mr));
+        let lines = piece(work.saturating_mul(pixels), 1);
+        let step = |rows: Range<usize>, pixel: usize, runs: &[Run], accumulate: bool| {
+            let start = rows.start * self.strides[0] * band.row + group * self.depth;
+            let output = band.output + rows.start * self.row + pixel * self.pixel + column;
             let block = Block {
                 runs,
                 a: band.input.wrapping_add(start).wrapping_offset(pixel as isize * a_row),
@@ -172,8 +175,11 @@ impl<T: Float> Correlation<'_, T> {
                 b_k: nr as isize,
                 b_panel: 0,
                 b_padded: true,
-                c: self.out.ptr().wrapping_add(band.output + p * self.row + pixel * self.pixel + column),
+                c: self.out.ptr().wrapping_add(output),
                 c_row: self.pixel,
+                lines: rows.len(),
+                a_line: (self.strides[0] * band.row) as isize,
+                c_line: self.row,
                 rows: pixels.min(self.cols - pixel),
                 cols: nr.min(self.width - panel * nr),
                 mr,
@@ -186,12 +192,13 @@ impl<T: Float> Correlation<'_, T> {
             T::dispatch(unsafe { Multiply::new(block) });
         };
         let mut pace = Pace::default();
-        for p in 0..band.rows {
+        for p in (0..band.rows).step_by(lines) {
+            let rows = p..band.rows.min(p + lines);
             for pixel in (0..self.cols).step_by(pixels) {
                 // Without taps there is one step, which writes the zeros.
                 for first in (0..runs.len().max(1)).step_by(parts) {
-                    pace.step(contraction.min(LONGEST) * nr);
-                    step(p, pixel, &runs[first..runs.len().min(first + parts)], first > 0);
+                    pace.step(work.saturating_mul(pixels * rows.len()));
+                    step(rows.clone(), pixel, &runs[first..runs.len().min(first + parts)], first > 0);
                 }
             }
         }

@@ -55,9 +55,9 @@ pub(crate) struct Run {
 
 /// A block of the output and what it is computed from: what a [`Multiply`] does.
 ///
-/// Element (i, j) is the sum over the runs, and `k` inside each, of `a[tile(i) + run.a + (i % mr) *
-/// a_row + k * a_k]` times `b[panel(j) + run.b + k * b_k + j % nr]`, with `tile(i) = (i / mr) *
-/// a_tile` and `panel(j) = (j / nr) * b_panel`.
+/// Element (i, j) of line l is the sum over the runs, and `k` inside each, of `a[l * a_line + tile(i) +
+/// run.a + (i % mr) * a_row + k * a_k]` times `b[panel(j) + run.b + k * b_k + j % nr]`, with `tile(i) =
+/// (i / mr) * a_tile` and `panel(j) = (j / nr) * b_panel`. One of `a_row` and `a_k` is 1.
 #[derive(Clone, Copy)]
 pub(crate) struct Block<'r, T> {
     pub(crate) runs: &'r [Run],
@@ -73,6 +73,10 @@ pub(crate) struct Block<'r, T> {
     pub(crate) b_padded: bool,
     pub(crate) c: *mut T,
     pub(crate) c_row: usize,
+    /// Blocks that differ in where they are only, and their distances: the rows of an image.
+    pub(crate) lines: usize,
+    pub(crate) a_line: isize,
+    pub(crate) c_line: usize,
     pub(crate) rows: usize,
     pub(crate) cols: usize,
     /// Rows of a tile and columns of a panel, as [`super::plan::Tiling`] chose them.
@@ -161,8 +165,8 @@ pub(crate) struct Multiply<'r, T>(Block<'r, T>);
 impl<'r, T: Float> Multiply<'r, T> {
     /// # Safety
     /// All elements of `a` and `b` that the block's formula names are readable, with `b_padded` also
-    /// [`PADDING`] elements after each; the `rows` x `cols` elements of `c`, at distance `c_row`, are
-    /// writable and in nobody else's use.
+    /// [`PADDING`] elements after each; the `rows` x `cols` elements of `c`, at distance `c_row`, of every
+    /// line are writable and in nobody else's use.
     #[inline(always)]
     pub(crate) unsafe fn new(block: Block<'r, T>) -> Self {
         Multiply(block)
@@ -174,13 +178,19 @@ impl<T: Float> Kernel<T> for Multiply<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = T>>(self) {
-        let block = &self.0;
+        let mut block = self.0;
         let (tiles, panels) = (block.rows.div_ceil(block.mr), block.cols.div_ceil(block.nr));
-        for step in 0..tiles * panels {
-            let (i, j) =
-                if block.by_panel { (step % tiles, step / tiles) } else { (step / panels, step % panels) };
-            // SAFETY: promised to `Multiply::new`.
-            unsafe { panel_tile::<V>(block, i, j) };
+        let (outer, inner) = if block.by_panel { (panels, tiles) } else { (tiles, panels) };
+        for _ in 0..block.lines {
+            for x in 0..outer {
+                for y in 0..inner {
+                    let (i, j) = if block.by_panel { (y, x) } else { (x, y) };
+                    // SAFETY: promised to `Multiply::new`.
+                    unsafe { panel_tile::<V>(&block, i, j) };
+                }
+            }
+            block.a = block.a.wrapping_offset(block.a_line);
+            block.c = block.c.wrapping_add(block.c_line);
         }
     }
 }
