@@ -96,6 +96,13 @@ impl<T: Float> Correlation<'_, T> {
         })
     }
 
+    /// The kernel's rows through which output row `p` sees the image.
+    fn inside(&self, p: usize) -> Range<usize> {
+        let start = p as isize * self.strides[0] as isize;
+        let count = |end: isize| self.taps[0].partition_point(|tap| start + tap.at < end);
+        count(0)..count(self.images.height as isize)
+    }
+
     /// What the taps of output position 0 to `count` span in one dimension.
     fn span(&self, dim: usize, outputs: Range<usize>) -> Range<isize> {
         let stride = self.strides[dim] as isize;
@@ -128,6 +135,7 @@ impl<T: Float> Correlation<'_, T> {
                 input: bands.get(image, self.span(0, p..end)),
                 row: bands.row(),
                 output: self.first + image * self.image + p * self.row,
+                first: p,
                 rows: end - p,
             };
             if depthwise {
@@ -192,8 +200,15 @@ impl<T: Float> Correlation<'_, T> {
             T::dispatch(unsafe { Multiply::new(block) });
         };
         let mut pace = Pace::default();
-        for p in (0..band.rows).step_by(lines) {
-            let rows = p..band.rows.min(p + lines);
+        let mut p = 0;
+        while p < band.rows {
+            // Rows at the edges of an image see the input through fewer taps.
+            let taps = self.inside(band.first + p);
+            let same = |&q: &usize| self.inside(band.first + q) == taps;
+            let rows = p..(p + 1..band.rows.min(p + lines)).take_while(same).last().map_or(p + 1, |q| q + 1);
+            p = rows.end;
+            let each = runs.len() / self.taps[0].len().max(1);
+            let runs = &runs[taps.start * each..taps.end * each];
             for pixel in (0..self.cols).step_by(pixels) {
                 // Without taps there is one step, which writes the zeros.
                 for first in (0..runs.len().max(1)).step_by(parts) {
@@ -311,5 +326,7 @@ struct Band<T> {
     /// The distance of input rows.
     row: usize,
     output: usize,
+    /// The first output row in its image.
+    first: usize,
     rows: usize,
 }

@@ -7,6 +7,7 @@
 mod correlate;
 mod depthwise;
 mod halo;
+mod scatter;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -18,6 +19,7 @@ use crate::out::Out;
 use crate::view::len;
 use correlate::{Correlation, Tap, Weights};
 use halo::Images;
+use scatter::Scatter;
 
 /// The sizes of a convolution: input `[batch, in_height, in_width, in_channels]`, kernel
 /// `[kernel_height, kernel_width, in_channels / groups, out_channels]`, output `[batch, out_height,
@@ -190,6 +192,9 @@ pub fn backward_data<T: Float>(c: &Conv2d, dy: &[T], w: &[T], dx: &mut [T]) -> R
         let (pixels, inputs, outputs) = (c.output_pixels(), c.in_channels, c.out_channels);
         let dy = Matrix::new(dy, 0, pixels, outputs, outputs as isize, 1);
         return gemm(dy, Matrix::new(w, 0, outputs, inputs, 1, outputs as isize), dx);
+    }
+    if let Some(scatter) = Scatter::new(c, dy, w) {
+        return scatter.run(dx);
     }
     let (depth, width) = (c.out_channels / c.groups, c.in_channels / c.groups);
     let out = Out::new(dx);

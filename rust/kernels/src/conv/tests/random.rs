@@ -111,7 +111,8 @@ fn random_convolutions_match_naive_loops() {
 }
 
 /// Where a NaN at `at` in operand `operand` (0: x, 1: w, 2: dy) must and may arrive: what has a product
-/// with it, and what shares its filter or channel, for padding is zeros, and zero times NaN is NaN.
+/// with it, and what shares its filter or channel, for padding at the sides is zeros, and zero times NaN
+/// is NaN (rows of padding are skipped).
 fn arrivals(c: &Conv2d, operand: usize, at: usize, result: usize) -> (Vec<bool>, Vec<bool>) {
     let (nx, nw, ny) = sizes(c);
     let mut must = vec![false; [nx, nw, ny][result]];
@@ -135,7 +136,7 @@ fn arrivals(c: &Conv2d, operand: usize, at: usize, result: usize) -> (Vec<bool>,
 }
 
 #[test]
-fn a_nan_arrives_alike_in_every_lane() {
+fn a_nan_arrives_where_it_has_a_product() {
     let plain = Case { batch: 2, size: [3, 4], kernel: [2, 2], padding: [[0, 1], [1, 0]], ..super::PLAIN };
     let cases = [
         Case { channels: [2, 17], ..plain },
@@ -161,10 +162,6 @@ fn a_nan_arrives_alike_in_every_lane() {
                                 fits,
                                 "a NaN in operand {operand} at {at}: {y} at {i} of {result} ({c:?})"
                             );
-                        }
-                        // Forward, padding times NaN is NaN in every lane, not in some.
-                        if (operand, result) == (1, 2) {
-                            assert!(got[2].iter().zip(&may).all(|(y, &may)| y.is_nan() == may), "{c:?}");
                         }
                     }
                 }
