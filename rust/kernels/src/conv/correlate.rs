@@ -177,6 +177,7 @@ impl<T: Float> Correlation<'_, T> {
                 runs,
                 a: band.input.wrapping_add(start).wrapping_offset(pixel as isize * a_row),
                 a_row,
+                a_group: 3 * a_row,
                 a_k: 1,
                 a_tile: mr as isize * a_row,
                 b: packed.as_ptr().wrapping_add(index * taps * self.depth * nr),

@@ -46,11 +46,14 @@ impl<T: Float> WeightGradient<'_, T> {
         let chunks = lines.div_ceil(chunk);
         let depth = conv.in_channels / conv.groups;
         let rows = if self.is_merged() { conv.kernel_width * depth } else { depth };
-        let tiling = Tiling::<T>::new(rows, conv.out_channels / conv.groups);
+        let tiling = match self.is_square() {
+            true => Tiling::<T>::whole(conv.kernel_height * rows, conv.out_channels),
+            false => Tiling::<T>::new(rows, conv.out_channels / conv.groups),
+        };
         // Few chunks: tasks take some of the kernel's rows and panels.
         let units = match self.is_depthwise() {
             true => 1,
-            false => conv.groups * conv.kernel_height * (conv.out_channels / conv.groups).div_ceil(tiling.nr),
+            false => conv.groups * self.kernel_rows() * (conv.out_channels / conv.groups).div_ceil(tiling.nr),
         };
         let enough = (work / (2 * TASK)).clamp(1, MAX_CHUNKS / 2);
         let split = units.div_ceil(enough.div_ceil(chunks).min(units));
@@ -82,6 +85,20 @@ impl<T: Float> WeightGradient<'_, T> {
     /// Whether the channels of neighbouring taps are neighbours in memory.
     fn is_merged(&self) -> bool {
         self.conv.groups == 1 && (self.conv.dilation[1] == 1 || self.conv.kernel_width == 1)
+    }
+
+    /// Whether a tile takes all taps: those of one channel, three in a row, are groups of the microkernel's
+    /// rows. (One kernel row alone is too small a tile to hide the latency of its sums.)
+    fn is_square(&self) -> bool {
+        let conv = self.conv;
+        self.is_merged()
+            && (conv.kernel_width, conv.in_channels, conv.strides[1]) == (3, 1, 1)
+            && (2..=3).contains(&conv.kernel_height)
+    }
+
+    /// The kernel's rows that are units of their own.
+    fn kernel_rows(&self) -> usize {
+        if self.is_square() { 1 } else { self.conv.kernel_height }
     }
 
     fn is_depthwise(&self) -> bool {
@@ -158,10 +175,14 @@ impl<T: Float> WeightGradient<'_, T> {
         let Tiling { mr, nr, .. } = *tiling;
         let (depth, width) = (conv.in_channels / conv.groups, conv.out_channels / conv.groups);
         let panels = width.div_ceil(nr);
-        let (panel, y, group) =
-            (unit % panels, unit / panels % conv.kernel_height, unit / panels / conv.kernel_height);
-        let (taps, rows) =
-            if self.is_merged() { (1, conv.kernel_width * depth) } else { (conv.kernel_width, depth) };
+        let kernel_rows = self.kernel_rows();
+        let (panel, y, group) = (unit % panels, unit / panels % kernel_rows, unit / panels / kernel_rows);
+        let (taps, rows) = match (self.is_merged(), self.is_square()) {
+            (_, true) => (1, conv.kernel_height * conv.kernel_width),
+            (true, _) => (1, conv.kernel_width * depth),
+            _ => (conv.kernel_width, depth),
+        };
+        let a_group = if self.is_square() { (conv.dilation[0] * band.row) as isize } else { 3 };
         let column = group * width + panel * nr;
         let pixels = band.runs.len() * conv.out_width;
         let part = piece(nr.saturating_mul(pixels), mr);
@@ -173,6 +194,7 @@ impl<T: Float> WeightGradient<'_, T> {
                 runs: band.runs,
                 a: band.input.wrapping_add(input + group * depth),
                 a_row: 1,
+                a_group,
                 a_k: (conv.strides[1] * conv.in_channels) as isize,
                 a_tile: mr as isize,
                 b: band.gradient.as_ptr().wrapping_add(column),

@@ -56,13 +56,16 @@ pub(crate) struct Run {
 /// A block of the output and what it is computed from: what a [`Multiply`] does.
 ///
 /// Element (i, j) of line l is the sum over the runs, and `k` inside each, of `a[l * a_line + tile(i) +
-/// run.a + (i % mr) * a_row + k * a_k]` times `b[panel(j) + run.b + k * b_k + j % nr]`, with `tile(i) =
-/// (i / mr) * a_tile` and `panel(j) = (j / nr) * b_panel`. One of `a_row` and `a_k` is 1.
+/// run.a + row(i % mr) + k * a_k]` times `b[panel(j) + run.b + k * b_k + j % nr]`, with `tile(i) = (i /
+/// mr) * a_tile`, `row(r) = (r / 3) * a_group + (r % 3) * a_row` and `panel(j) = (j / nr) * b_panel`.
+/// Either `a_row` is 1 and `a_group` 3, or `a_k` is 1.
 #[derive(Clone, Copy)]
 pub(crate) struct Block<'r, T> {
     pub(crate) runs: &'r [Run],
     pub(crate) a: *const T,
     pub(crate) a_row: isize,
+    /// The distance of every third row: three times `a_row`, except where rows are not all alike.
+    pub(crate) a_group: isize,
     pub(crate) a_k: isize,
     pub(crate) a_tile: isize,
     pub(crate) b: *const T,
@@ -205,6 +208,8 @@ unsafe fn panel_tile<V: Vector>(block: &Block<V::Scalar>, i: usize, j: usize) {
     let cols = block.nr.min(block.cols - j * block.nr);
     let widest = Tiles::<V>::vectors(rows) * V::LEN;
     let highest = Tiles::<V>::ROWS[Tiles::<V>::vectors(rows)];
+    // Rows that do not fit one tile are cut between groups of three.
+    let highest = if highest < rows { highest / 3 * 3 } else { highest };
     let mut col = 0;
     while col < cols {
         let mut row = 0;
@@ -217,7 +222,7 @@ unsafe fn panel_tile<V: Vector>(block: &Block<V::Scalar>, i: usize, j: usize) {
             let height = highest.min(rows - row);
             let tile = Tile {
                 block,
-                a: block.a.wrapping_offset(i as isize * block.a_tile + row as isize * block.a_row),
+                a: block.a.wrapping_offset(i as isize * block.a_tile + (row / 3) as isize * block.a_group),
                 b: block.b.wrapping_offset(j as isize * block.b_panel + col as isize),
                 c: block.c.wrapping_add((i * block.mr + row) * block.c_row + j * block.nr + col),
                 last: width - (width.div_ceil(V::LEN) - 1) * V::LEN,
@@ -266,7 +271,7 @@ impl<T: Float> Tile<'_, '_, T> {
     /// As [`Multiply::new`], for these rows and vectors.
     #[inline(always)]
     unsafe fn form<V: Vector<Scalar = T>, const MR: usize, const NV: usize>(&self) {
-        let unit = self.block.a_row == 1;
+        let unit = (self.block.a_row, self.block.a_group) == (1, 3);
         let partial = NV == 1 && self.last < V::LEN && !self.block.b_padded;
         // SAFETY: promised by the caller.
         unsafe {
@@ -393,7 +398,7 @@ impl<T, const UNIT: bool> Rows<T, UNIT> {
     #[inline(always)]
     fn new(first: *const T, block: &Block<T>) -> Self {
         let (row, step) = if UNIT { (1, block.a_k) } else { (block.a_row, 1) };
-        let group = |n: isize| first.wrapping_offset(3 * n * row);
+        let group = |n: isize| first.wrapping_offset(n * block.a_group);
         Rows { groups: [first, group(1), group(2), group(3), group(4)], row, step }
     }
 

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use crate::element::Float;
-use crate::gemm::kernel::Limits;
+use crate::gemm::kernel::{Limits, MAX_VECTORS};
 
 /// Multiply-adds that a processor starts before the first one's sum is ready: 4 cycles of 2.
 const LATENCY: usize = 8;
@@ -39,6 +39,17 @@ impl<T: Float> Tiling<T> {
             }
         }
         best.1
+    }
+}
+
+impl<T: Float> Tiling<T> {
+    /// One tile for all of `rows`, as wide as registers permit; two vectors at least where none holds
+    /// them all.
+    pub(crate) fn whole(rows: usize, cols: usize) -> Tiling<T> {
+        let limits = Limits::of::<T>();
+        let (vectors, held) = (cols.div_ceil(limits.lanes), rows.min(limits.rows[2].max(limits.rows[1])));
+        let nv = (1..=vectors.clamp(1, MAX_VECTORS)).rev().find(|&nv| limits.rows[nv] >= held);
+        Tiling { mr: rows, nr: nv.unwrap_or(1) * limits.lanes, element: PhantomData }
     }
 }
 

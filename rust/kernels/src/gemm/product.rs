@@ -148,6 +148,7 @@ impl<T: Float> Product<'_, T> {
                 runs: &[Run { a: 0, b: 0, len: depth }],
                 a: tiles.ptr,
                 a_row: tiles.side,
+                a_group: 3 * tiles.side,
                 a_k: tiles.k,
                 a_tile: tiles.panel,
                 b: b.at(first_col / nr, p),
