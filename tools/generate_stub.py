@@ -107,8 +107,10 @@ ARGUMENTS = {
     "rate": "float",
     "requires_grad": "bool",
     "retain_graph": "bool",
+    "seconds": "float",
     "seed": "int",
     "shape": "_Shape",
+    "size": "int",
     "source": "_Axes",
     "spec": "str",
     "start": "SupportsFloat",
@@ -162,7 +164,12 @@ ARGUMENTS = {
 # What functions and methods return that is not a tensor.
 RESULTS = {
     "_encode_header": "bytes",
+    "_handoff_seconds": "float | None",
     "_parse_header": "tuple[dict[str, str], list[tuple[str, str, tuple[int, ...]]]]",
+    "_peak_flops": "float",
+    "_read_bandwidth": "float",
+    "_region_seconds": "float",
+    "_triad_bandwidth": "float",
     "adam_update": "None",
     "available_isas": "list[str]",
     "batch_norm": "tuple[Tensor, Tensor, Tensor]",
