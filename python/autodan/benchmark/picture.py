@@ -74,7 +74,10 @@ def _draw_roofs(axes: Axes, machine: Machine, right: float) -> None:
     axes.text(right / 1.1, peak * 1.1, f"peak of {threads}: {peak:.0f} GFLOP/s", ha="right")
     if machine.threads > 1:
         axes.plot([FIRST, right], [alone, alone], color="0.5", linewidth=1, linestyle=":")
-        axes.text(FIRST, alone * 1.05, f"one thread: {alone:.0f}", va="bottom", color="0.4")
+        text = f"one thread: {alone:.0f}"
+        axes.text(
+            FIRST / 1.1, alone, text, ha="right", va="center", color="0.4", fontsize="small"
+        )
     for level, height in zip(machine.levels, _name_heights(machine), strict=True):
         colour = COLOURS[level.name]
         for rate, style, weight in ((level.read, "-", 1.5), (level.triad, "--", 1.0)):
@@ -110,7 +113,7 @@ def _draw_kernels(axes: Axes, results: list[Result]) -> None:
 
 
 def _name_heights(machine: Machine) -> list[float]:
-    """Where the names of levels stand: beside the beginning of the roof, lower where it is taken."""
+    """Where the names of levels stand: where the roof begins, or lower where that is taken."""
     placed: list[float] = []
     for level in machine.levels:
         height = FIRST * level.read / 1e9

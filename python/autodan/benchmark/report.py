@@ -54,7 +54,7 @@ def row(result: Result) -> str:
         >>> from autodan.benchmark import Kernel, Result
         >>> add = Kernel("elementwise", "add", 1e6, 8 * 10**6, 4 * 10**6, lambda: lambda: None)
         >>> print(" ".join(row(Result(add, 1e-3, "L3", "L3", 6e-4)).split()))
-        elementwise add 1000.00 12.0 GB/s 0.083 L3 60%
+        elementwise add 1000.00 12.0 GB/s 0.0833 L3 60%
     """
     kernel = result.kernel
     if result.bound == COMPUTE:

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use bandwidth::{read, triad};
 pub use peak::peak;
-pub use regions::{handoff, region};
+pub use regions::{handoff, meet, region};
 
 /// Runs that a figure is the best of, at least.
 const RUNS: usize = 3;

@@ -1,5 +1,6 @@
 //! What it costs to hand work to the pool.
 
+use std::cell::Cell;
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use crate::par;
 /// Regions that are timed together, since to read the clock costs as much as some.
 const BATCH: u32 = 64;
 
-/// How often a task looks for the other one before it goes on alone: less than a millisecond.
+/// How often a task looks for the other one before it goes on alone: a millisecond at most.
 const PATIENCE: usize = 1 << 13;
 
 /// Seconds of a region of two empty tasks, while the workers are awake.
@@ -26,9 +27,32 @@ pub fn region(time: Duration) -> f64 {
     })
 }
 
+/// Runs a region of two tasks that wait for each other, and says whether they met: not where there is one
+/// thread, or where no other came in time.
+///
+/// ```
+/// let met = autodan_kernels::machine::meet();
+/// assert!(!met || autodan_kernels::par::threads() > 1);
+/// ```
+pub fn meet() -> bool {
+    if par::threads() == 1 {
+        return false;
+    }
+    let (arrived, met) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    par::for_each(2, |_| {
+        arrived.fetch_add(1, Ordering::Relaxed);
+        let is_there = (0..PATIENCE).any(|_| {
+            spin_loop();
+            arrived.load(Ordering::Relaxed) == 2
+        });
+        met.fetch_add(usize::from(is_there), Ordering::Relaxed);
+    });
+    // One that gave up before the other came is alone with it.
+    met.into_inner() == 2
+}
+
 /// Seconds of a region of two tasks that wait for each other, while the workers are awake: to hand a task to
-/// another thread and to know that it is done. `None` where there is one thread, or where the other never
-/// came in time.
+/// another thread and to know that it is done. `None` where they hardly ever [`meet`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,20 +62,13 @@ pub fn handoff(time: Duration) -> Option<f64> {
     if par::threads() == 1 {
         return None;
     }
-    let (meetings, missed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (met, missed) = (Cell::new(0), Cell::new(0));
     let typical = median(time, || {
-        let arrived = AtomicUsize::new(0);
-        par::for_each(2, |_| {
-            arrived.fetch_add(1, Ordering::Relaxed);
-            let met = (0..PATIENCE).any(|_| {
-                spin_loop();
-                arrived.load(Ordering::Relaxed) == 2
-            });
-            if met { &meetings } else { &missed }.fetch_add(1, Ordering::Relaxed);
-        });
+        let count = if meet() { &met } else { &missed };
+        count.set(count.get() + 1);
     });
-    // Where most fail, the median is that of failures.
-    (meetings.into_inner() > 4 * missed.into_inner()).then_some(typical)
+    // Where many fail, the median may be that of failures.
+    (met.get() > 4 * missed.get()).then_some(typical)
 }
 
 /// The median time of `f`, run in batches for `time`.
