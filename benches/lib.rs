@@ -50,8 +50,10 @@ pub fn floats(count: usize) -> Throughput {
 pub enum Traffic {
     /// They read nearly all of them: held to the rate of reading.
     Read,
-    /// They write some: held to the rate of `a = b + factor * c`.
+    /// They write some anew: held to the rate of `a = b + factor * c`.
     Write,
+    /// They write over some of what they read: held to the rate of `a = a * factor + term`.
+    Update,
 }
 
 /// The benchmark harness, with reports that hold kernels to the machine; see the crate's documentation.
@@ -77,6 +79,7 @@ impl Roofline {
             match self.traffic {
                 Traffic::Read => machine::read(own, TIME),
                 Traffic::Write => machine::triad(own, TIME),
+                Traffic::Update => machine::update(own, TIME),
             }
             .expect("memory of the size that the benchmark has")
         })

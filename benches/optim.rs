@@ -47,5 +47,5 @@ fn steps(bench: &mut Bench) {
     }
 }
 
-criterion_group!(name = benches; config = held_to(Traffic::Write); targets = steps);
+criterion_group!(name = benches; config = held_to(Traffic::Update); targets = steps);
 criterion_main!(benches);

@@ -17,11 +17,12 @@ from autodan.benchmark import Kernel, Level, Machine, command, machine, picture,
 Run = pytest.CaptureFixture[str]
 GB = 1e9
 LEVELS = (
-    Level("L1", 32 << 10, 20 << 10, 300 * GB, 600 * GB, 500 * GB),
-    Level("L2", 1 << 20, 1 << 19, 150 * GB, 300 * GB, 200 * GB),
-    Level("memory", None, 64 << 20, 20 * GB, 40 * GB, 30 * GB),
+    Level("L1", 32 << 10, 20 << 10, 300 * GB, 600 * GB, 500 * GB, 550 * GB),
+    Level("L2", 1 << 20, 1 << 19, 150 * GB, 300 * GB, 200 * GB, 250 * GB),
+    Level("memory", None, 64 << 20, 20 * GB, 40 * GB, 30 * GB, 60 * GB),
 )
 MACHINE = Machine("avx2", 2, 100 * GB, 200 * GB, LEVELS, 5e-7, 9e-7)
+MOVERS = (_core._read_bandwidth, _core._triad_bandwidth, _core._update_bandwidth)
 
 
 def kernel(operations: float, read: int, written: int) -> Kernel:
@@ -34,6 +35,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "QUICK_SECONDS", 1e-4)
     monkeypatch.setattr(command, "QUICK_MEMORY", 1 << 20)
     monkeypatch.setattr(machine, "LEAST_MEMORY", 1 << 20)
+    monkeypatch.setattr(machine, "WARM_UP", 1e-4)
 
 
 def test_quick_measures_every_family(small: None, capsys: Run) -> None:
@@ -71,8 +73,9 @@ def test_json_has_everything(small: None, tmp_path: Path, capsys: Run) -> None:
     names = [level["name"] for level in figures["levels"]]
     assert names[:2] == ["L1", "L2"] and names[-1] == "memory"
     for level in figures["levels"]:
-        rates = [level[name] for name in ("read_bytes", "read_bytes_one_thread", "triad_bytes")]
-        assert min(rates) > 0 and level["measured_bytes_per_thread"] > 0
+        names_of_rates = ("read_bytes", "read_bytes_one_thread", "triad_bytes", "update_bytes")
+        assert min(level[name] for name in names_of_rates) > 0
+        assert level["measured_bytes_per_thread"] > 0
         assert (level["capacity_per_thread"] is None) == (level["name"] == "memory")
     assert len(content["kernels"]) == 4
     for row in content["kernels"]:
@@ -103,9 +106,9 @@ def test_the_picture_shows_roofs_and_kernels() -> None:
     texts = [text.get_text() for text in axes.texts]
     assert texts[0] == "peak of 2 threads: 200 GFLOP/s" and texts[1] == "one thread: 100"
     assert texts[2:] == [
-        "L1: 600 GB/s\ntriad: 500",
-        "L2: 300 GB/s\ntriad: 200",
-        "memory: 40 GB/s\ntriad: 30",
+        "L1: read 600 GB/s\ntriad 500, update 550",
+        "L2: read 300 GB/s\ntriad 200, update 250",
+        "memory: read 40 GB/s\ntriad 30, update 60",
     ]
     points = [line for line in axes.lines if len(line.get_xdata()) == 1]
     assert [float(point.get_ydata()[0]) for point in points] == pytest.approx([8.0, 4.0])
@@ -120,7 +123,7 @@ def test_names_of_roofs_keep_their_distance() -> None:
     pytest.importorskip("matplotlib")
     level = LEVELS[0]
     close = tuple(
-        Level(name, 1 << 20, 1 << 20, level.read, level.read * share, level.triad)
+        Level(name, 1 << 20, 1 << 20, level.read, level.read * share, level.triad, level.update)
         for name, share in (("L1", 1.0), ("L2", 0.99), ("L3", 1.01), ("memory", 0.98))
     )
     figure = picture.draw(Machine("avx2", 1, GB * 100, GB * 100, close, 1e-6, None), [])
@@ -151,6 +154,15 @@ def test_the_roof_is_of_arithmetic_or_of_where_the_operands_fit(
     assert (result.level, result.bound) == (level, bound)
     assert result.least_seconds == pytest.approx(least)
     assert result.fraction == pytest.approx(least / result.seconds)
+
+
+def test_what_works_in_place_is_held_to_updates() -> None:
+    for written, least in ((2 << 20, (4 << 20) / 60e9), (0, (2 << 20) / 300e9)):
+        update = Kernel("family", "name", 1.0, 2 << 20, written, lambda: lambda: None, True)
+        result = roofline.measure(update, MACHINE, 1e-5)
+        assert result.least_seconds == pytest.approx(least)
+    updates = [str(k) for k in benchmark.all_kernels() if k.in_place]
+    assert updates and all(name.startswith("optimizer") for name in updates)
 
 
 def test_every_kernel_runs_and_counts_its_operands() -> None:
@@ -234,13 +246,13 @@ def test_measurements_take_a_sensible_time(seconds: float) -> None:
     for measure in (_core._peak_flops, _core._region_seconds, _core._handoff_seconds):
         with pytest.raises(ValueError, match="a measurement takes more than 0 and at most 60"):
             measure(seconds)
-    for measure in (_core._read_bandwidth, _core._triad_bandwidth):
+    for measure in MOVERS:
         with pytest.raises(ValueError, match="a measurement takes more than 0 and at most 60"):
             measure(1024, seconds)
 
 
 def test_memory_that_is_not_there_is_a_memory_error() -> None:
-    for measure in (_core._read_bandwidth, _core._triad_bandwidth):
+    for measure in MOVERS:
         with pytest.raises(MemoryError):
             measure(1 << 60, 0.001)
 

@@ -170,6 +170,7 @@ RESULTS = {
     "_read_bandwidth": "float",
     "_region_seconds": "float",
     "_triad_bandwidth": "float",
+    "_update_bandwidth": "float",
     "adam_update": "None",
     "available_isas": "list[str]",
     "batch_norm": "tuple[Tensor, Tensor, Tensor]",

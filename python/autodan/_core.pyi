@@ -32,6 +32,7 @@ __all__ = [
     "_read_bandwidth",
     "_region_seconds",
     "_triad_bandwidth",
+    "_update_bandwidth",
     "abs",
     "adam_update",
     "add",
@@ -492,6 +493,11 @@ def _region_seconds(seconds: float) -> float:
 def _triad_bandwidth(size: int, seconds: float) -> float:
     """Bytes per second of `a = b + factor * c` on all threads together, each with `size` bytes
     of its own; 12 bytes for each element.
+    """
+
+def _update_bandwidth(size: int, seconds: float) -> float:
+    """Bytes per second of `a = a * factor + term` on all threads together, each with `size`
+    bytes of its own; 8 bytes for each element.
     """
 
 def abs(x: _TensorLike) -> Tensor:

@@ -135,7 +135,10 @@ def _parser() -> argparse.ArgumentParser:
         "--threads", type=_positive, metavar="N", help="threads that the kernels use"
     )
     bench.add_argument(
-        "--seconds", type=_seconds, metavar="S", help="time for each kernel; default 0.2"
+        "--seconds",
+        type=_seconds,
+        metavar="S",
+        help="time for each measurement; default 0.2, quick 0.01",
     )
     bench.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
     bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the roofline")

@@ -33,6 +33,7 @@ class Kernel:
         read: bytes of what it reads.
         written: bytes of what it writes.
         prepare: makes the operands and returns the function to time.
+        in_place: whether it writes over what it has read.
     """
 
     family: str
@@ -41,6 +42,7 @@ class Kernel:
     read: int
     written: int
     prepare: Callable[[], Run]
+    in_place: bool = False
 
     @property
     def bytes(self) -> int:
@@ -312,8 +314,8 @@ def _optimizer() -> Iterator[Kernel]:
         return lambda: _core.sgd_update(parameters, gradients, velocities, 1e-3, 0.9)
 
     # Each moment 3 and 4, the step 5; with momentum the velocity 3, the step 1.
-    yield Kernel("optimizer", "Adam, 2.16 M", 12 * size / 4, 4 * size, 3 * size, adam)
-    yield Kernel("optimizer", "SGD, momentum, 2.16 M", 4 * size / 4, 3 * size, 2 * size, sgd)
+    yield Kernel("optimizer", "Adam, 2.16 M", 12 * size / 4, 4 * size, 3 * size, adam, True)
+    yield Kernel("optimizer", "SGD, momentum, 2.16 M", 4 * size / 4, 3 * size, 2 * size, sgd, True)
 
 
 FAMILIES: dict[str, Callable[[], Iterator[Kernel]]] = {

@@ -19,6 +19,7 @@ ASSUMED = {1: 32 << 10, 2: 256 << 10}
 # Memory is read in pieces that no cache holds, as far as the machine's memory allows.
 MOST_MEMORY = 1 << 30
 LEAST_MEMORY = 64 << 20
+WARM_UP = 0.1
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Level:
         read_one: the rate at which one thread reads.
         read: the rate at which all threads read together.
         triad: the rate of `a = b + factor * c` on all threads, two thirds of it reads.
+        update: the rate of `a = a * factor + term` on all threads, half of it reads. What is
+            written was read, so no cache has to read it beside what is counted.
     """
 
     name: str
@@ -55,20 +58,23 @@ class Level:
     read_one: float
     read: float
     triad: float
+    update: float
 
-    def rate(self, share_written: float) -> float:
+    def rate(self, share_written: float, in_place: bool = False) -> float:
         """Returns the bytes per second of a kernel of which this share of bytes is written.
 
         Between that of reads and that of the triad, where a third is written; a kernel that writes
-        more is held to the triad.
+        more is held to the triad. For one that works in place, between that of reads and that of
+        updates, where half is written.
 
         Example:
-            >>> level = Level("L2", 1 << 20, 1 << 19, read_one=2e11, read=4e11, triad=2e11)
-            >>> level.rate(0.0) / 1e9, level.rate(0.5) / 1e9
-            (400.0, 200.0)
+            >>> level = Level("L2", 1 << 20, 1 << 19, 2e11, read=4e11, triad=2e11, update=3e11)
+            >>> level.rate(0.0) / 1e9, level.rate(0.5) / 1e9, level.rate(0.5, in_place=True) / 1e9
+            (400.0, 200.0, 300.0)
         """
-        weight = min(1.0, 3 * share_written)
-        return 1 / ((1 - weight) / self.read + weight / self.triad)
+        writing, its_share = (self.update, 1 / 2) if in_place else (self.triad, 1 / 3)
+        weight = min(1.0, share_written / its_share)
+        return 1 / ((1 - weight) / self.read + weight / writing)
 
 
 @dataclass(frozen=True)
@@ -97,8 +103,8 @@ class Machine:
         """Returns the level that holds `size` bytes, spread over the threads.
 
         Example:
-            >>> near = Level("L1", 1000, 500, 1.0, 1.0, 1.0)
-            >>> far = Level("memory", None, 9999, 1.0, 1.0, 1.0)
+            >>> near = Level("L1", 1000, 500, 1.0, 1.0, 1.0, 1.0)
+            >>> far = Level("memory", None, 9999, 1.0, 1.0, 1.0, 1.0)
             >>> machine = Machine("avx2", 2, 1.0, 2.0, (near, far), 1e-6, None)
             >>> machine.level(2000).name, machine.level(2001).name
             ('L1', 'memory')
@@ -124,16 +130,15 @@ def measure_machine(seconds: float, most_memory: int = MOST_MEMORY) -> Machine:
         True
     """
     threads = _core.num_threads()
-    peak = _core._peak_flops(seconds)
-    region, handoff = _core._region_seconds(seconds), _core._handoff_seconds(seconds)
     sizes = _sizes(caches(), threads, most_memory)
-    together = [
-        (_core._read_bandwidth(size, seconds), _core._triad_bandwidth(size, seconds))
-        for _, _, size in sizes
-    ]
     with threads_set(1):
         peak_one = _core._peak_flops(seconds)
         alone = [_core._read_bandwidth(size, seconds) for _, _, size in sizes]
+    # These threads are new, and the system takes a while to give each a core of its own.
+    peak = _core._peak_flops(max(seconds, WARM_UP))
+    region, handoff = _core._region_seconds(seconds), _core._handoff_seconds(seconds)
+    kinds = (_core._read_bandwidth, _core._triad_bandwidth, _core._update_bandwidth)
+    together = [[rate(size, seconds) for rate in kinds] for _, _, size in sizes]
     _core.trim_memory()
     levels = tuple(
         Level(name, capacity, size, read_one, *rates)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autodan import doctor
 from autodan.benchmark.machine import Machine
@@ -18,10 +18,16 @@ __all__ = ["draw"]
 
 COLOURS = {"L1": "tab:purple", "L2": "tab:blue", "L3": "tab:green", "memory": "tab:red"}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+# Of a level: what kernels do there, and the line of the roof.
+LINES: dict[str, dict[str, Any]] = {
+    "all bytes read": {"linestyle": "-", "linewidth": 1.5},
+    "a third of them written (triad)": {"linestyle": "--", "linewidth": 1.0},
+    "half of them updated": {"linestyle": ":", "linewidth": 1.0},
+}
 # Operations for each byte where roofs begin and where the picture does: names stand in between.
-FIRST, LEFT = 0.05, 0.006
+FIRST, LEFT = 0.05, 0.003
 # Names of roofs are this far apart at least, as a factor.
-APART = 2.1
+APART = 2.0
 
 
 def draw(machine: Machine, results: Iterable[Result]) -> Figure:
@@ -54,7 +60,7 @@ def draw(machine: Machine, results: Iterable[Result]) -> Figure:
     axes.set(xscale="log", yscale="log", xlim=(LEFT, right))
     _draw_roofs(axes, machine, right)
     _draw_kernels(axes, results)
-    begins = [FIRST * level.triad / 1e9 for level in machine.levels]
+    begins = [FIRST * min(level.triad, level.update) / 1e9 for level in machine.levels]
     lowest = min([result.flops / 1e9 for result in results] + begins + _name_heights(machine))
     axes.set_ylim(lowest / 2, machine.peak / 1e9 * 2.2)
     axes.set(
@@ -75,17 +81,14 @@ def _draw_roofs(axes: Axes, machine: Machine, right: float) -> None:
     if machine.threads > 1:
         axes.plot([FIRST, right], [alone, alone], color="0.5", linewidth=1, linestyle=":")
         text = f"one thread: {alone:.0f}"
-        axes.text(
-            FIRST / 1.1, alone, text, ha="right", va="center", color="0.4", fontsize="small"
-        )
+        axes.text(FIRST / 1.1, alone, text, ha="right", va="center", color="0.4", fontsize="small")
     for level, height in zip(machine.levels, _name_heights(machine), strict=True):
         colour = COLOURS[level.name]
-        for rate, style, weight in ((level.read, "-", 1.5), (level.triad, "--", 1.0)):
+        for rate, line in zip((level.read, level.triad, level.update), LINES.values(), strict=True):
             ridge = machine.peak / rate
-            axes.plot(
-                [FIRST, ridge], [FIRST * rate / 1e9, peak], style, color=colour, linewidth=weight
-            )
-        text = f"{level.name}: {_short(level.read)} GB/s\ntriad: {_short(level.triad)}"
+            axes.plot([FIRST, ridge], [FIRST * rate / 1e9, peak], color=colour, **line)
+        text = f"{level.name}: read {_short(level.read)} GB/s\n"
+        text += f"triad {_short(level.triad)}, update {_short(level.update)}"
         axes.text(
             FIRST / 1.1, height, text, ha="right", va="center", color=colour, fontsize="small"
         )
@@ -108,8 +111,8 @@ def _draw_kernels(axes: Axes, results: list[Result]) -> None:
         axes.plot([], [], linestyle="", marker=marker, color="0.4", markersize=7, label=family)
     for level in dict.fromkeys(result.level for result in results):
         axes.plot([], [], linewidth=6, color=COLOURS[level], label=f"operands in {level}")
-    axes.plot([], [], "-", color="0.4", label="all bytes read")
-    axes.plot([], [], "--", color="0.4", linewidth=1, label="a third written (triad)")
+    for name, line in LINES.items():
+        axes.plot([], [], color="0.4", label=name, **line)
 
 
 def _name_heights(machine: Machine) -> list[float]:

@@ -21,7 +21,7 @@ def header(machine: Machine) -> str:
 
     Example:
         >>> from autodan.benchmark import Level, Machine
-        >>> memory = Level("memory", None, 64 << 20, 2e10, 3e10, 4e10)
+        >>> memory = Level("memory", None, 64 << 20, 2e10, 3e10, 4e10, 5e10)
         >>> print(header(Machine("avx2", 2, 1e11, 2e11, (memory,), 5e-7, 9e-7)).splitlines()[1])
         peak            200.0 GFLOP/s   (one thread 100.0)
     """
@@ -37,6 +37,7 @@ def header(machine: Machine) -> str:
         lines.append(
             f"{level.name:6}{_size(level.size):>8}{level.read / 1e9:7.1f} GB/s read"
             f"{alone(level.read_one)}, triad {level.triad / 1e9:.1f}"
+            f", update {level.update / 1e9:.1f}"
         )
     region = f"{'region':14}{machine.region * 1e6:7.2f} us of two empty tasks"
     if machine.handoff is not None:
@@ -110,6 +111,7 @@ def as_json(machine: Machine, results: list[Result]) -> dict[str, Any]:
                     "read_bytes": level.read,
                     "read_bytes_one_thread": level.read_one,
                     "triad_bytes": level.triad,
+                    "update_bytes": level.update,
                 }
                 for level in machine.levels
             ],
@@ -124,6 +126,7 @@ def as_json(machine: Machine, results: list[Result]) -> dict[str, Any]:
                 "operations": result.kernel.operations,
                 "bytes_read": result.kernel.read,
                 "bytes_written": result.kernel.written,
+                "in_place": result.kernel.in_place,
                 "flops": result.flops,
                 "bytes": result.rate,
                 "intensity": result.kernel.intensity,

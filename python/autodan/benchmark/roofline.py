@@ -65,7 +65,7 @@ def measure(kernel: Kernel, machine: Machine, seconds: float) -> Result:
     """
     level = machine.level(kernel.bytes)
     computing = kernel.operations / machine.peak
-    moving = kernel.bytes / level.rate(kernel.written / kernel.bytes)
+    moving = kernel.bytes / level.rate(kernel.written / kernel.bytes, kernel.in_place)
     return Result(
         kernel,
         median_seconds(kernel.prepare(), seconds),

@@ -12,7 +12,14 @@ use crate::enter::enter;
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_functions!(
         module,
-        [_peak_flops, _read_bandwidth, _triad_bandwidth, _region_seconds, _handoff_seconds]
+        [
+            _peak_flops,
+            _read_bandwidth,
+            _triad_bandwidth,
+            _update_bandwidth,
+            _region_seconds,
+            _handoff_seconds
+        ]
     );
     Ok(())
 }
@@ -62,6 +69,17 @@ fn _read_bandwidth(py: Python<'_>, size: usize, seconds: f64) -> PyResult<f64> {
 fn _triad_bandwidth(py: Python<'_>, size: usize, seconds: f64) -> PyResult<f64> {
     let time = duration(seconds)?;
     enter(py, LONG, || Ok(machine::triad(size, time)?))
+}
+
+/// Bytes per second of `a = a * factor + term` on all threads together, each with `size` bytes of its own; 8 bytes for
+/// each element.
+///
+/// >>> _core._update_bandwidth(16384, 0.001) > 0
+/// True
+#[pyfunction]
+fn _update_bandwidth(py: Python<'_>, size: usize, seconds: f64) -> PyResult<f64> {
+    let time = duration(seconds)?;
+    enter(py, LONG, || Ok(machine::update(size, time)?))
 }
 
 /// Seconds of a region of the thread pool with two empty tasks, while its workers are awake.

@@ -1,4 +1,4 @@
-//! The rates at which memory of a given size is read, and read and written.
+//! The rates at which memory of a given size is read, written anew and updated.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -88,6 +88,36 @@ pub fn triad(bytes: usize, time: Duration) -> Result<f64, AllocError> {
     }))
 }
 
+/// Bytes per second of `a = a * factor + term` on all threads together, each with an array of its own of
+/// `bytes`: 8 bytes for each element. Unlike the triad it has read what it overwrites, so that no cache reads
+/// anything beside what is counted.
+///
+/// ```
+/// use std::time::Duration;
+/// let rate = autodan_kernels::machine::update(16 << 10, Duration::from_millis(1))?;
+/// assert!(rate.is_finite() && rate > 0.0);
+/// # Ok::<(), autodan_kernels::buffer::AllocError>(())
+/// ```
+///
+/// # Errors
+/// [`AllocError`] when there is no memory of that size.
+pub fn update(bytes: usize, time: Duration) -> Result<f64, AllocError> {
+    let len = (bytes / 4).next_multiple_of(UNIT).max(UNIT);
+    let mut memory = allocate(len)?;
+    let (passes, repeats) = schedule(len);
+    let work = (8 * memory.len() * passes * repeats) as f64;
+    Ok(best(time, work, || {
+        par::for_each_chunk(&mut memory, len, |_, own| {
+            for _ in 0..repeats {
+                for a in own.chunks_mut(BLOCK) {
+                    par::checkpoint();
+                    f32::dispatch(Update { a, factor: 0.5, term: 0.25, passes });
+                }
+            }
+        });
+    }))
+}
+
 /// An array of `len` elements for each thread, with numbers in it: unwritten pages would all be one.
 fn allocate(len: usize) -> Result<Buffer<f32>, AllocError> {
     let all = len.checked_mul(par::threads()).ok_or(AllocError { bytes: usize::MAX })?;
@@ -150,12 +180,14 @@ pub(super) struct Triad<'a> {
     pub(super) passes: usize,
 }
 
+/// Vectors that a step of what writes takes.
+const UNROLL: usize = 4;
+
 impl Kernel<f32> for Triad<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vector<Scalar = f32>>(self) {
-        const UNROLL: usize = 4;
         let len = self.a.len();
         assert!(self.b.len() == len && self.c.len() == len);
         assert!(len.is_multiple_of(UNIT) && UNIT.is_multiple_of(UNROLL * V::LEN));
@@ -167,6 +199,35 @@ impl Kernel<f32> for Triad<'_> {
                     let at = start + i * V::LEN;
                     // SAFETY: all three have `len` elements, a multiple of the step's.
                     unsafe { V::load(c.add(at)).mul_add(factor, V::load(b.add(at))).store(a.add(at)) };
+                }
+            }
+        }
+    }
+}
+
+/// `a = a * factor + term`, `passes` times over.
+pub(super) struct Update<'a> {
+    pub(super) a: &'a mut [f32],
+    pub(super) factor: f32,
+    pub(super) term: f32,
+    pub(super) passes: usize,
+}
+
+impl Kernel<f32> for Update<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Scalar = f32>>(self) {
+        let len = self.a.len();
+        assert!(len.is_multiple_of(UNIT) && UNIT.is_multiple_of(UNROLL * V::LEN));
+        let (factor, term) = (V::splat(self.factor), V::splat(self.term));
+        for _ in 0..self.passes {
+            let a = black_box(self.a.as_mut_ptr());
+            for start in (0..len).step_by(UNROLL * V::LEN) {
+                for i in 0..UNROLL {
+                    let at = start + i * V::LEN;
+                    // SAFETY: there are `len` elements, a multiple of the step's.
+                    unsafe { V::load(a.add(at)).mul_add(factor, term).store(a.add(at)) };
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! What this machine can do at most: the figures that kernels are held to.
 //!
-//! [`peak`] is the rate of multiply-adds on registers, [`read`] and [`triad`] those of moving memory of a
-//! given size, [`region`] and [`handoff`] what the pool asks for. All use the active instruction set and
+//! [`peak`] is the rate of multiply-adds on registers, [`read`], [`triad`] and [`update`] those of
+//! moving memory of a given size, [`region`] and [`handoff`] what the pool asks for. All use the active instruction set and
 //! all [`crate::par::threads`]. Rates are the best of several runs, since whatever disturbs a run makes it
 //! slower; times are medians.
 
@@ -13,7 +13,7 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-pub use bandwidth::{read, triad};
+pub use bandwidth::{read, triad, update};
 pub use peak::peak;
 pub use regions::{handoff, meet, region};
 

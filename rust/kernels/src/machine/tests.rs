@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::bandwidth::{Read, Triad, UNIT};
+use super::bandwidth::{Read, Triad, UNIT, Update};
 use super::peak::{Chains, LANES};
-use super::{best, handoff, peak, read, region, triad};
+use super::{best, handoff, peak, read, region, triad, update};
 use crate::element::Float;
 use crate::isa::on_every_isa;
 use crate::par;
@@ -25,6 +25,8 @@ fn figures_are_possible_ones() {
             ("read", read(3 << 20, SHORT).unwrap()),
             ("triad", triad(8 << 10, SHORT).unwrap()),
             ("triad", triad(3 << 20, SHORT).unwrap()),
+            ("update", update(8 << 10, SHORT).unwrap()),
+            ("update", update(3 << 20, SHORT).unwrap()),
         ] {
             assert!(rate > 0.0 && rate < limit, "{name} on {}: {rate:e}", isa.name());
         }
@@ -73,10 +75,25 @@ fn the_triad_is_written() {
 }
 
 #[test]
+fn each_pass_updates() {
+    on_every_isa(|_| {
+        for passes in [1, 2, 5] {
+            let mut a: Vec<f32> = (0..3 * UNIT).map(|i| i as f32).collect();
+            let expected = |x: f32| (0..passes).fold(x, |x, _| x * 0.5 + 3.0);
+            let after: Vec<f32> = a.iter().copied().map(expected).collect();
+            f32::dispatch(Update { a: &mut a, factor: 0.5, term: 3.0, passes });
+            assert_eq!(a, after);
+        }
+    });
+}
+
+#[test]
 fn sizes_that_cannot_be_had_are_errors() {
     assert!(read(usize::MAX / 2, SHORT).is_err());
-    assert!(triad(usize::MAX / 2, SHORT).is_err());
-    assert!(read(0, SHORT).unwrap() > 0.0 && triad(0, SHORT).unwrap() > 0.0);
+    assert!(triad(usize::MAX / 2, SHORT).is_err() && update(usize::MAX / 2, SHORT).is_err());
+    assert!(
+        read(0, SHORT).unwrap() > 0.0 && triad(0, SHORT).unwrap() > 0.0 && update(0, SHORT).unwrap() > 0.0
+    );
 }
 
 #[test]
