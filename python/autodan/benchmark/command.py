@@ -69,7 +69,7 @@ def run(
         for kernel in kernels:
             results.append(measure(kernel, machine, seconds))
             print(report.row(results[-1]), flush=True)
-    print(f"\n{report.notes()}")
+    print(f"\n{report.notes(machine, results)}")
     if json_file:
         with whole_file(json_file) as partial:
             partial.write_text(json.dumps(report.as_json(machine, results), indent=1) + "\n")

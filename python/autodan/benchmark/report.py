@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from autodan import doctor
@@ -11,6 +12,8 @@ from autodan.benchmark.roofline import COMPUTE, Result
 __all__ = ["as_json", "header", "notes", "row"]
 
 WIDTH = 42
+# A kernel that goes so far beyond its roof shows that the roof is too low.
+BEYOND = 1.15
 
 
 def header(machine: Machine) -> str:
@@ -68,20 +71,32 @@ def row(result: Result) -> str:
     )
 
 
-def notes() -> str:
-    """Returns what the table's columns mean.
+def notes(machine: Machine, results: Sequence[Result]) -> str:
+    """Returns what the table's columns mean, and a warning where its roofs cannot be right.
+
+    Args:
+        machine: the machine.
+        results: the kernels.
 
     Example:
-        >>> notes().startswith("of roof:")
+        >>> from autodan.benchmark import Machine
+        >>> notes(Machine("avx2", 1, 1e11, 1e11, (), 1e-7, None), []).startswith("of roof:")
         True
     """
-    return (
+    text = (
         "of roof: the least time that the figures above allow, over the median time measured; the "
         "least time is that\nof the operations at the peak, or of moving each operand once at the "
         "rate of where all of them fit, whichever\nis longer. A value of a function such as exp "
         "counts as one operation. Kernels are called from Python,\nwhich the time of the smallest "
         "ones is mostly made of."
     )
+    never_met = machine.threads > 1 and machine.handoff is None
+    if never_met or any(result.fraction > BEYOND for result in results):
+        text += (
+            "\nwarning: the machine was busy when its figures were measured, so they are too low; "
+            "run again when it is idle"
+        )
+    return text
 
 
 def as_json(machine: Machine, results: list[Result]) -> dict[str, Any]:
