@@ -26,7 +26,13 @@ __all__ = [
     "Tensor",
     "Variable",
     "_encode_header",
+    "_handoff_seconds",
     "_parse_header",
+    "_peak_flops",
+    "_read_bandwidth",
+    "_region_seconds",
+    "_triad_bandwidth",
+    "_update_bandwidth",
     "abs",
     "adam_update",
     "add",
@@ -463,9 +469,35 @@ def _encode_header(
 ) -> bytes:
     """The header of a safetensors file with these texts and tensors (name, dtype, shape)."""
 
+def _handoff_seconds(seconds: float) -> float | None:
+    """Seconds until a task of the thread pool has met one on another thread, while its workers
+    are awake; None where no other thread came.
+    """
+
 def _parse_header(data: bytes) -> tuple[dict[str, str], list[tuple[str, str, tuple[int, ...]]]]:
     """The texts and tensors (name, dtype, shape) of a safetensors header, in the order of the
     data.
+    """
+
+def _peak_flops(seconds: float) -> float:
+    """The most float32 operations per second on all threads, measured for so many seconds:
+    multiply-adds on registers, two operations each.
+    """
+
+def _read_bandwidth(size: int, seconds: float) -> float:
+    """Bytes per second that all threads read together, each from `size` bytes of its own."""
+
+def _region_seconds(seconds: float) -> float:
+    """Seconds of a region of the thread pool with two empty tasks, while its workers are awake."""
+
+def _triad_bandwidth(size: int, seconds: float) -> float:
+    """Bytes per second of `a = b + factor * c` on all threads together, each with `size` bytes
+    of its own; 12 bytes for each element.
+    """
+
+def _update_bandwidth(size: int, seconds: float) -> float:
+    """Bytes per second of `a = a * factor + term` on all threads together, each with `size`
+    bytes of its own; 8 bytes for each element.
     """
 
 def abs(x: _TensorLike) -> Tensor:

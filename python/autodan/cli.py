@@ -1,4 +1,4 @@
-"""The command `autodan`: trains a network on a data set, or describes the machine."""
+"""The command `autodan`: trains a network, measures kernels, describes the machine."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ __all__ = ["main"]
 USAGE_ERROR = 2
 INTERRUPTED = 130
 MOST_DIGITS = 20  # those of 2**64
+LONGEST_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.set_defaults(run=_train)
 
+    bench = commands.add_parser(
+        "bench", help="measure this machine, and this build's kernels against it"
+    )
+    bench.add_argument(
+        "--match", default="", metavar="TEXT", help="only kernels whose name contains this"
+    )
+    bench.add_argument("--quick", action="store_true", help="less time, small kernels only")
+    bench.add_argument(
+        "--threads", type=_positive, metavar="N", help="threads that the kernels use"
+    )
+    bench.add_argument(
+        "--seconds",
+        type=_seconds,
+        metavar="S",
+        help="time for each measurement; default 0.2, quick 0.01",
+    )
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
+    bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the roofline")
+    bench.set_defaults(run=_bench, verbose=False)
+
     examine = commands.add_parser("doctor", help="describe this build and this machine")
     examine.set_defaults(run=_doctor, verbose=False)
     return parser
@@ -157,6 +178,18 @@ def _seed(text: str) -> int:
     if (number := _natural(text)) >= 1 << 64:
         raise argparse.ArgumentTypeError(f"must be below 2**64, got {text}")
     return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(
+            f"must be a number above 0 and at most {LONGEST_SECONDS}, got '{text}'"
+        )
+    return seconds
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -200,6 +233,22 @@ def _train(options: argparse.Namespace) -> None:
     print(f"test accuracy: {accuracy:.4f}", flush=True)
     if options.plot:
         plotting.plot_history(history, options.plot)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from autodan.benchmark import command
+
+    try:
+        command.run(
+            match=options.match,
+            threads=options.threads,
+            seconds=options.seconds,
+            quick=options.quick,
+            json_file=options.json,
+            plot_file=options.plot,
+        )
+    except (ImportError, ValueError) as error:
+        raise _UserError(str(error)) from error
 
 
 def _doctor(options: argparse.Namespace) -> None:

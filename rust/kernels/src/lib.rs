@@ -19,6 +19,7 @@ pub mod elementwise;
 pub mod fork;
 pub mod gemm;
 pub mod isa;
+pub mod machine;
 pub mod memory;
 pub mod norm;
 pub mod optim;

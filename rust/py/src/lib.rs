@@ -16,6 +16,7 @@ mod files;
 mod index;
 mod interop;
 mod machine;
+mod measure;
 mod nn;
 mod ops;
 mod random;
@@ -46,5 +47,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     random::register(module)?;
     autograd::register(module)?;
     files::register(module)?;
-    machine::register(module)
+    machine::register(module)?;
+    measure::register(module)
 }
