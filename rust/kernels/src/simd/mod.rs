@@ -101,6 +101,17 @@ pub trait Vector: Copy {
 
     /// `2^n` for integral `n` in the exponent range of normal numbers (-126 to 127 for float32).
     fn exp2_int(self) -> Self;
+    /// `self * 2^n` for `self` in [1/2, 2] and integral `n`; infinite beyond the normal numbers of float32,
+    /// and 0 (in float32 kernels, which flush subnormals) below them.
+    #[inline(always)]
+    fn mul_exp2(self, n: Self) -> Self {
+        // In two factors: with n = 128 the result may be a number, and a product of 0 is 0.
+        let normal = n.max(Self::constant(-126.0)).min(Self::constant(127.0));
+        // 0 is made, not computed: an underflow may cost the processor 150 cycles, and the minus infinities
+        // of masks and padding would each meet it.
+        let rest = Self::select(n.lt(Self::constant(-149.0)), Self::zero(), n.sub(normal).exp2_int());
+        self.mul(rest).mul(normal.exp2_int())
+    }
     /// For positive normal `x`: `m` in [1, 2) and integral `e` with `x = m * 2^e`.
     fn mantissa_exponent(self) -> (Self, Self);
 
