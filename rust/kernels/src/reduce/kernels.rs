@@ -125,13 +125,8 @@ fn row<T: Element, R: Reducer<T>>(x: &[T]) -> T {
         sums[count] = if block.len() < LANES {
             block.iter().fold(R::identity(), |sum, &x| R::combine(sum, x))
         } else {
-            let mut lanes = [R::identity(); LANES];
             let (whole, rest) = block.as_chunks::<LANES>();
-            for x in whole {
-                for i in 0..LANES {
-                    lanes[i] = R::combine(lanes[i], x[i]);
-                }
-            }
+            let mut lanes = side_by_side::<T, R>(whole);
             for (lane, &x) in lanes.iter_mut().zip(rest) {
                 *lane = R::combine(*lane, x);
             }
@@ -140,6 +135,19 @@ fn row<T: Element, R: Reducer<T>>(x: &[T]) -> T {
         count += 1;
     }
     pairwise::<T, R>(&mut sums[..count])
+}
+
+/// The lanes of all chunks combined. A function of its own: accumulators that are also indexed by a variable
+/// would live in memory, each addition waiting for the store before.
+#[inline(always)]
+fn side_by_side<T: Element, R: Reducer<T>>(chunks: &[[T; LANES]]) -> [T; LANES] {
+    let mut lanes = [R::identity(); LANES];
+    for x in chunks {
+        for i in 0..LANES {
+            lanes[i] = R::combine(lanes[i], x[i]);
+        }
+    }
+    lanes
 }
 
 fn columns<T: Element, R: Reducer<T>>(
