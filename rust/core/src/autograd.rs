@@ -174,13 +174,14 @@ pub fn record(op: Arc<dyn Op>, inputs: &[&Tensor], outputs: &mut [Tensor]) -> Re
         if mask == 0 {
             return Ok(Vec::new());
         }
-        let keep = |(i, value): (usize, &Tensor)| {
-            (mask >> i.min(7) & 1 == 1).then(|| ops::keep(value)).transpose()
-        };
+        let keep =
+            |(i, value): (usize, &Tensor)| (mask >> i.min(7) & 1 == 1).then(|| ops::keep(value)).transpose();
         values.enumerate().map(keep).collect()
     }
-    let saved =
-        Saved { inputs: keep(saves.inputs, inputs.iter().copied())?, outputs: keep(saves.outputs, outputs.iter())? };
+    let saved = Saved {
+        inputs: keep(saves.inputs, inputs.iter().copied())?,
+        outputs: keep(saves.outputs, outputs.iter())?,
+    };
     let node = Arc::new(Node {
         id: next_id(),
         op,

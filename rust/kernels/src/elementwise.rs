@@ -6,7 +6,7 @@
 use crate::element::{Element, Float};
 use crate::isa::{self, Kernel};
 use crate::par::{self, GRAIN};
-use crate::simd::Vector;
+use crate::simd::{Vector, prefetch};
 use crate::view::View;
 use crate::walk::{Axes, BLOCK};
 
@@ -169,6 +169,7 @@ impl<T: Float, F: Nary<T, N>, const N: usize> Kernel<T> for Contiguous<'_, T, F,
             let n = len - i;
             for k in 0..N {
                 let x = xs[k].as_ptr();
+                prefetch(x.wrapping_add(i));
                 // SAFETY: n elements are left in the operands from i on.
                 lanes[k] =
                     unsafe { if n >= V::LEN { V::load(x.add(i)) } else { V::load_partial(x.add(i), n) } };

@@ -96,8 +96,7 @@ pub fn bias_activation(x: &Tensor, bias: &Tensor, activation: &str) -> Result<Te
         "tanh" => Activation::Tanh,
         "sigmoid" => Activation::Sigmoid,
         _ => {
-            let message =
-                format!("activation '{activation}' must be 'linear', 'relu', 'tanh' or 'sigmoid'");
+            let message = format!("activation '{activation}' must be 'linear', 'relu', 'tanh' or 'sigmoid'");
             return Err(Error::value("bias_activation", message));
         }
     };

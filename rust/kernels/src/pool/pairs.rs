@@ -91,8 +91,7 @@ impl<T: Float> Kernel<T> for Forward<'_, T> {
             let (top, bottom) = self.x[at.start..].split_at(at.len());
             for (q, y) in y.chunks_exact_mut(channels).enumerate() {
                 let left = 2 * q * channels;
-                let (top, bottom) =
-                    (&top[left..left + 2 * channels], &bottom[left..left + 2 * channels]);
+                let (top, bottom) = (&top[left..left + 2 * channels], &bottom[left..left + 2 * channels]);
                 self.pace.step(4 * channels);
                 for_each_vector!(V, channels, |c, lanes| {
                     let [x0, x1, x2, x3]: [V; 4] = quad(top, bottom, c, lanes);
