@@ -12,7 +12,7 @@ use crate::isa::Kernel;
 use crate::out::Out;
 use crate::par::{self, GRAIN};
 use crate::rows::{load, starts, store};
-use crate::simd::{Vector, prefetch};
+use crate::simd::{AHEAD, Vector, prefetch};
 use crate::vecmath;
 
 /// An activation whose derivative is a function of its output.
@@ -170,8 +170,8 @@ impl<T: Float, R: Rule> Terms<T, 1> for Backward<'_, T, R> {
     #[inline(always)]
     fn terms<V: Vector<Scalar = T>>(self, row: Range<usize>, c: usize) -> [V; 1] {
         let (y, dy) = (&self.y[row.clone()], &self.dy[row.clone()]);
-        prefetch(y[c..].as_ptr());
-        prefetch(dy[c..].as_ptr());
+        prefetch(y[c..].as_ptr(), AHEAD);
+        prefetch(dy[c..].as_ptr(), AHEAD);
         let dz = self.rule.gradient(load(y, c, V::zero()), load(dy, c, V::zero()));
         // SAFETY: rows do not overlap, and each is taken once, by one task.
         store(unsafe { self.dz.slice(row) }, c, dz);

@@ -5,7 +5,7 @@ use crate::element::Element;
 use crate::isa::{Kernel, dispatch_exact};
 use crate::out::Out;
 use crate::par::{self, GRAIN};
-use crate::simd::{Vector, prefetch};
+use crate::simd::{AHEAD, Vector, prefetch};
 use crate::subnormal::{self, Flush};
 
 /// Accumulators side by side: two of the widest registers of float32. The same number for all
@@ -143,7 +143,7 @@ fn side_by_side<T: Element, R: Reducer<T>>(chunks: &[[T; LANES]]) -> [T; LANES] 
     let mut lanes = [R::identity(); LANES];
     for x in chunks {
         for line in x.chunks(64 / size_of::<T>()) {
-            prefetch(line.as_ptr());
+            prefetch(line.as_ptr(), AHEAD);
         }
         for i in 0..LANES {
             lanes[i] = R::combine(lanes[i], x[i]);

@@ -188,14 +188,14 @@ pub trait Vector: Copy {
     }
 }
 
-/// How far ahead of a pass over memory [`prefetch`] is called, in bytes.
+/// How far ahead, in bytes, a pass over long operands calls [`prefetch`].
 pub(crate) const AHEAD: usize = 2048;
 
-/// Asks for the memory [`AHEAD`] of `ptr` in the nearest cache. Where a vector takes tens of instructions, the
-/// processor's own window reaches only a few cache lines ahead, and its memory waits.
+/// Asks for the memory `ahead` bytes from `ptr` in the nearest cache. Where a vector takes tens of
+/// instructions, the processor's own window reaches only a few cache lines ahead, and its memory waits.
 #[inline(always)]
-pub(crate) fn prefetch<T>(ptr: *const T) {
-    let ahead = ptr.cast::<i8>().wrapping_add(AHEAD);
+pub(crate) fn prefetch<T>(ptr: *const T, ahead: usize) {
+    let ahead = ptr.cast::<i8>().wrapping_add(ahead);
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 processor has the instruction, and it does nothing for an address that is not
     // mapped, or not the process's own.
