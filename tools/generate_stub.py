@@ -41,6 +41,7 @@ _Padding: TypeAlias = str | Sequence[Sequence[int]] | None
 
 # Types of arguments by name, and where one name means several things by "function.argument".
 ARGUMENTS = {
+    "activation": "str",
     "alpha": "float",
     "approximate": "bool",
     "args": "Any",
@@ -51,6 +52,7 @@ ARGUMENTS = {
     "beta": "_TensorLike | None",
     "beta_1": "float",
     "beta_2": "float",
+    "bias": "_TensorLike",
     "condition": "_TensorLike",
     "constant_values": "float",
     "copy": "bool | None",

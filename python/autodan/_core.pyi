@@ -52,6 +52,7 @@ __all__ = [
     "available_isas",
     "average_pool2d",
     "batch_norm",
+    "bias_activation",
     "broadcast_to",
     "build_info",
     "cast",
@@ -588,6 +589,11 @@ def batch_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`x` normalised with the mean and the biased variance over every axis but `axis`; returns
     the result, the mean and the variance.
+    """
+
+def bias_activation(x: _TensorLike, bias: _TensorLike, activation: str) -> Tensor:
+    """`activation(x + bias)` in one pass, with one bias for each element of the last axis;
+    `activation` is "linear", "relu", "tanh" or "sigmoid".
     """
 
 def broadcast_to(x: _TensorLike, shape: _Shape) -> Tensor:

@@ -96,6 +96,20 @@ def of_batch_norm(expected, x, *parameters, affine, axis, epsilon):
     return terms * y, terms * (size + 0 * expected[1]), terms * (size**2 + 0 * expected[2])
 
 
+ACTIVATIONS = {
+    "linear": lambda z: z,
+    "relu": lambda z: np.maximum(z, 0),
+    "tanh": np.tanh,
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+}
+
+
+@st.composite
+def biased(draw: st.DrawFn) -> Call:
+    shape = draw(shapes(min_dims=1, max_dims=4, max_size=300, sides=(1, 2, 3, 7, 8, 9, 17, 33)))
+    return Call((shape, shape[-1:]), {"activation": draw(st.sampled_from(tuple(ACTIVATIONS)))})
+
+
 def dropout(x, rate, seed, counter):
     mask = _core.dropout(np.ones(x.shape), rate, seed, counter).numpy()
     return np.where(mask == 0, 0.0, x * mask)
@@ -198,6 +212,41 @@ SPECS = (
             ),
             Error(
                 lambda: _core.batch_norm(ad.ones((2, 3)), axis=2), IndexError, "batch_norm: axis 2"
+            ),
+        ),
+    ),
+    Spec(
+        name="bias_activation",
+        op=_core.bias_activation,
+        reference=lambda x, bias, activation: ACTIVATIONS[activation](x + bias),
+        calls=biased(),
+        away=lambda x, bias, activation: np.min(np.abs(x + bias), initial=1.0) > 1e-3,
+        dtypes=TO_FLOAT,
+        bound=lambda y, x, bias, activation: 8 * (np.abs(x) + np.abs(bias) + np.abs(y)),
+        gradients=(0, 1),
+        alike=same_shapes(2, st.sampled_from(((1,), (3,), (17,))), activation="tanh"),
+        special=True,
+        zero_sign=False,
+        errors=(
+            Error(
+                lambda: _core.bias_activation(ad.ones((2, 3)), ad.ones((2,)), "relu"),
+                ValueError,
+                r"bias_activation: the bias has shape \(2,\) but the input has shape \(2, 3\)",
+            ),
+            Error(
+                lambda: _core.bias_activation(ad.ones((2, 3)), 1.0, "relu"),
+                ValueError,
+                r"bias_activation: the bias has shape \(\)",
+            ),
+            Error(
+                lambda: _core.bias_activation(1.0, 1.0, "relu"),
+                ValueError,
+                r"bias_activation: .*the input has shape \(\)",
+            ),
+            Error(
+                lambda: _core.bias_activation([1.0], [1.0], "gelu"),
+                ValueError,
+                "bias_activation: activation 'gelu' must be 'linear', 'relu', 'tanh' or 'sigmoid'",
             ),
         ),
     ),

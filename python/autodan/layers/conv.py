@@ -129,10 +129,9 @@ class Conv2D(Layer):
         x = ops.conv(
             inputs, self.kernel, self.strides, self.padding, self.data_format, self.dilation_rate
         )
-        if self.bias is not None:
-            first = self.data_format == "channels_first"
-            x = x + (ops.reshape(self.bias, (-1, 1, 1)) if first else self.bias)
-        return self.activation(x)
+        if self.bias is not None and self.data_format == "channels_first":
+            return self.activation(x + ops.reshape(self.bias, (-1, 1, 1)))
+        return activations.biased(x, self.bias, self.activation)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the output's shape.

@@ -79,7 +79,7 @@ class Dense(Layer):
     def call(self, inputs: Tensor) -> Tensor:
         """Return the output."""
         x = ops.matmul(inputs, self.kernel)
-        return self.activation(x if self.bias is None else x + self.bias)
+        return activations.biased(x, self.bias, self.activation)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the input's shape with `units` as its last side."""

@@ -25,6 +25,7 @@ _INTERNAL = frozenset(
         "available_isas",
         "average_pool2d",
         "batch_norm",
+        "bias_activation",
         "build_info",
         "conv2d",
         "dropout",

@@ -117,15 +117,16 @@ pub(crate) struct Node {
 /// output's would be a cycle).
 #[derive(Debug)]
 struct Saved {
-    inputs: SmallVec<[Option<Tensor>; 3]>,
-    outputs: SmallVec<[Option<Tensor>; 1]>,
+    inputs: Vec<Option<Tensor>>,
+    outputs: Vec<Option<Tensor>>,
 }
 
 impl Drop for Node {
     /// Drops the nodes that only this one kept, one after the other instead of each inside the
     /// previous one, which would overflow the stack on a long chain.
     fn drop(&mut self) {
-        let mut orphans: Vec<Link> = self.links.drain(..).flatten().collect();
+        let mut orphans: Vec<Link> =
+            self.links.drain(..).flatten().filter(|link| matches!(link, Link::Node(..))).collect();
         while let Some(link) = orphans.pop() {
             if let Link::Node(node, _) = link
                 && let Some(mut node) = Arc::into_inner(node)
@@ -168,12 +169,18 @@ pub fn with_recording<R>(on: bool, f: impl FnOnce() -> R) -> R {
 /// [`Error::Memory`] when a borrowed input that the gradient needs cannot be copied.
 pub fn record(op: Arc<dyn Op>, inputs: &[&Tensor], outputs: &mut [Tensor]) -> Result<()> {
     let saves = op.saves();
-    let keep = |mask: u8, index: usize, value: &Tensor| {
-        (mask >> index.min(7) & 1 == 1).then(|| ops::keep(value)).transpose()
-    };
+    fn keep<'a>(mask: u8, values: impl Iterator<Item = &'a Tensor>) -> Result<Vec<Option<Tensor>>> {
+        // Most gradients need nothing, or only inputs: an empty list costs nothing.
+        if mask == 0 {
+            return Ok(Vec::new());
+        }
+        let keep =
+            |(i, value): (usize, &Tensor)| (mask >> i.min(7) & 1 == 1).then(|| ops::keep(value)).transpose();
+        values.enumerate().map(keep).collect()
+    }
     let saved = Saved {
-        inputs: inputs.iter().enumerate().map(|(i, x)| keep(saves.inputs, i, x)).collect::<Result<_>>()?,
-        outputs: outputs.iter().enumerate().map(|(i, y)| keep(saves.outputs, i, y)).collect::<Result<_>>()?,
+        inputs: keep(saves.inputs, inputs.iter().copied())?,
+        outputs: keep(saves.outputs, outputs.iter())?,
     };
     let node = Arc::new(Node {
         id: next_id(),
@@ -185,7 +192,7 @@ pub fn record(op: Arc<dyn Op>, inputs: &[&Tensor], outputs: &mut [Tensor]) -> Re
     });
     for (index, output) in outputs.iter_mut().enumerate() {
         if output.dtype().is_float() {
-            *output = output.with_edge(Some(Edge::Node(node.clone(), index)));
+            output.set_edge(Edge::Node(node.clone(), index));
         }
     }
     Ok(())

@@ -14,11 +14,22 @@ pub type Strides = SmallVec<[isize; 6]>;
 pub const MAX_NDIM: usize = 32;
 
 /// The place of each element: `offset + sum(index[i] * strides[i])`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Layout {
     shape: Shape,
     strides: Strides,
     offset: usize,
+}
+
+impl Clone for Layout {
+    // Derived, it would copy number by number.
+    fn clone(&self) -> Layout {
+        Layout {
+            shape: Shape::from_slice(&self.shape),
+            strides: Strides::from_slice(&self.strides),
+            offset: self.offset,
+        }
+    }
 }
 
 /// The number of elements of a shape.
@@ -41,6 +52,9 @@ pub fn checked_len(op: &'static str, shape: &[usize]) -> Result<usize> {
 
 /// The shape to which shapes broadcast (NumPy's rule), or `None`.
 pub fn broadcast_shapes(a: &[usize], b: &[usize]) -> Option<Shape> {
+    if a == b {
+        return Some(Shape::from_slice(a));
+    }
     let ndim = a.len().max(b.len());
     let mut shape = Shape::with_capacity(ndim);
     for i in 0..ndim {

@@ -191,6 +191,10 @@ impl Tensor {
         self.with_edge(None)
     }
 
+    pub(crate) fn set_edge(&mut self, edge: Edge) {
+        self.edge = Some(edge);
+    }
+
     pub(crate) fn with_edge(&self, edge: Option<Edge>) -> Tensor {
         Tensor { storage: self.storage.clone(), layout: self.layout.clone(), edge }
     }

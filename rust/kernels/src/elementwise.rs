@@ -6,9 +6,12 @@
 use crate::element::{Element, Float};
 use crate::isa::{self, Kernel};
 use crate::par::{self, GRAIN};
-use crate::simd::Vector;
+use crate::simd::{AHEAD, Vector, prefetch};
 use crate::view::View;
 use crate::walk::{Axes, BLOCK};
+
+/// Bytes of a result from which on operands are taken to lie beyond the second cache.
+const FAR: usize = 1 << 20;
 
 /// A function of one float; `eval` is `#[inline(always)]`.
 pub trait Unary<T: Float>: Copy + Sync {
@@ -107,7 +110,9 @@ impl<T: Float, F: Ternary<T>> Nary<T, 3> for Of3<F> {
 type Body<'a, T, const N: usize> = &'a (dyn Fn([&[T]; N], &mut [T]) + Sync);
 
 fn apply<T: Float, const N: usize, F: Nary<T, N>>(f: F, xs: [View<T>; N], y: &mut [T]) {
-    drive(&|xs, y| T::dispatch(Contiguous { f, xs, y }), xs, y);
+    // Operands that may lie in the second cache come fast enough, and asking would cost more than it gives.
+    let ahead = if size_of_val(y) > FAR { AHEAD } else { 0 };
+    drive(&|xs, y| T::dispatch(Contiguous { f, xs, y, ahead }), xs, y);
 }
 
 fn drive<T: Element, const N: usize>(body: Body<T, N>, xs: [View<T>; N], y: &mut [T]) {
@@ -150,6 +155,8 @@ struct Contiguous<'a, T, F, const N: usize> {
     f: F,
     xs: [&'a [T]; N],
     y: &'a mut [T],
+    /// How far ahead to ask for the operands' memory.
+    ahead: usize,
 }
 
 impl<T: Float, F: Nary<T, N>, const N: usize> Kernel<T> for Contiguous<'_, T, F, N> {
@@ -157,7 +164,7 @@ impl<T: Float, F: Nary<T, N>, const N: usize> Kernel<T> for Contiguous<'_, T, F,
 
     #[inline(always)]
     fn run<V: Vector<Scalar = T>>(self) {
-        let Contiguous { f, xs, y } = self;
+        let Contiguous { f, xs, y, ahead } = self;
         let len = y.len();
         assert!(xs.iter().all(|x| x.len() == len));
         // A plain loop, not a closure around vectors: that would be a function of its own, which the compiler
@@ -169,6 +176,7 @@ impl<T: Float, F: Nary<T, N>, const N: usize> Kernel<T> for Contiguous<'_, T, F,
             let n = len - i;
             for k in 0..N {
                 let x = xs[k].as_ptr();
+                prefetch(x.wrapping_add(i), ahead);
                 // SAFETY: n elements are left in the operands from i on.
                 lanes[k] =
                     unsafe { if n >= V::LEN { V::load(x.add(i)) } else { V::load_partial(x.add(i), n) } };

@@ -11,7 +11,9 @@
 //! * **Sizes are checked at the door.** A kernel asserts the lengths that it relies on; callers
 //!   (autodan-core) validate shapes first and turn bad ones into errors.
 
+pub mod activate;
 pub mod buffer;
+mod columns;
 pub mod conv;
 pub mod copy;
 pub mod element;

@@ -1,22 +1,14 @@
 //! Batch normalisation over rows x channels.
 
+use std::ops::Range;
+
 use crate::buffer::{AllocError, Buffer};
+use crate::columns::{Terms, column_sums, tile, width};
 use crate::element::Float;
-use crate::isa::Kernel;
-use crate::par::{self, GRAIN, Pace};
 use crate::reduce::sum;
 use crate::rows::{RowKernel, for_each_row, load, starts, store};
 use crate::simd::Vector;
 use crate::view::View;
-
-/// Rows that are added up one after the other; longer columns are summed in runs.
-const RUN: usize = 32;
-
-/// Rows narrower than this are taken several at once, so that vectors are full.
-const WIDE: usize = 64;
-
-/// Rows that a task takes, at least: partial results are to be few against the input.
-const HEIGHT: usize = 128;
 
 /// `y = (x - mean) / sqrt(variance + epsilon) * gamma + beta` for each of `channels` columns, with
 /// the mean and the (biased) variance of the column, which are stored too. Batch normalization,
@@ -53,7 +45,7 @@ pub fn batch_norm<T: Float>(
     column_means(x, channels, rows, mean)?;
     let width = width(channels);
     let mean = &*tile(mean, width)?;
-    column_sums(SquaredDeviation { x, mean }, x.len(), channels, variance)?;
+    column_sums(SquaredDeviation { x, mean }, x.len(), channels, [variance])?;
     divide(variance, rows);
     let scale = &*tile(&scales(gamma, variance, epsilon)?, width)?;
     let beta = &*tile(beta.unwrap_or(&[]), width)?;
@@ -87,13 +79,8 @@ pub fn batch_norm_backward<T: Float>(
     let width = width(channels);
     let inverse = scales(None, variance, epsilon)?;
     let mean = &*tile(mean, width)?;
-    column_sums(
-        DeviationGradient { x, dy, mean, inverse: &tile(&inverse, width)? },
-        x.len(),
-        channels,
-        dgamma,
-    )?;
-    sum(View::new(dy, 0, &[rows, channels], &[channels as isize, 1]), &[0], dbeta)?;
+    let terms = DeviationGradient { x, dy, mean, inverse: &tile(&inverse, width)? };
+    column_sums(terms, x.len(), channels, [&mut *dgamma, &mut *dbeta])?;
     // dx = gamma * inverse * (dy - dbeta / rows - (x - mean) * inverse * dgamma / rows)
     let mut slope = Buffer::new(channels)?;
     let mut shift = Buffer::new(channels)?;
@@ -105,20 +92,6 @@ pub fn batch_norm_backward<T: Float>(
     let (slope, shift) = (&*tile(&slope, width)?, &*tile(&shift, width)?);
     for_each_row(NormaliseBackward { x, dy, mean, scale, slope, shift }, width, width, dx);
     Ok(())
-}
-
-/// The elements that are taken as one row: one or more whole rows.
-fn width(channels: usize) -> usize {
-    WIDE.checked_div(channels).unwrap_or(1).max(1) * channels
-}
-
-/// `column` (empty, or one value for each channel) repeated to `width`.
-fn tile<T: Float>(column: &[T], width: usize) -> Result<Buffer<T>, AllocError> {
-    let mut tiled = Buffer::new(if column.is_empty() { 0 } else { width })?;
-    for part in tiled.chunks_exact_mut(column.len().max(1)) {
-        part.copy_from_slice(column);
-    }
-    Ok(tiled)
 }
 
 fn check<T>(full: &[usize], channels: usize, columns: &[usize], optional: &[Option<&[T]>]) -> usize {
@@ -198,24 +171,18 @@ impl<T: Float> RowKernel<T, T> for NormaliseBackward<'_, T> {
     }
 }
 
-/// What is summed down the columns; `term` is `#[inline(always)]`.
-trait Terms<T: Float>: Copy + Sync {
-    /// The terms of the elements `row`, from the `c`-th on; lanes beyond the last element are 0.
-    fn term<V: Vector<Scalar = T>>(self, row: std::ops::Range<usize>, c: usize) -> V;
-}
-
 #[derive(Clone, Copy)]
 struct SquaredDeviation<'a, T> {
     x: &'a [T],
     mean: &'a [T],
 }
 
-impl<T: Float> Terms<T> for SquaredDeviation<'_, T> {
+impl<T: Float> Terms<T, 1> for SquaredDeviation<'_, T> {
     #[inline(always)]
-    fn term<V: Vector<Scalar = T>>(self, row: std::ops::Range<usize>, c: usize) -> V {
+    fn terms<V: Vector<Scalar = T>>(self, row: Range<usize>, c: usize) -> [V; 1] {
         let mean = load(self.mean, c, V::zero());
         let deviation = load(&self.x[row], c, mean).sub(mean);
-        deviation.mul(deviation)
+        [deviation.mul(deviation)]
     }
 }
 
@@ -227,70 +194,15 @@ struct DeviationGradient<'a, T> {
     inverse: &'a [T],
 }
 
-impl<T: Float> Terms<T> for DeviationGradient<'_, T> {
+/// The gradients with respect to gamma and beta.
+impl<T: Float> Terms<T, 2> for DeviationGradient<'_, T> {
     #[inline(always)]
-    fn term<V: Vector<Scalar = T>>(self, row: std::ops::Range<usize>, c: usize) -> V {
+    fn terms<V: Vector<Scalar = T>>(self, row: Range<usize>, c: usize) -> [V; 2] {
         let mean = load(self.mean, c, V::zero());
         let deviation = load(&self.x[row.clone()], c, mean).sub(mean);
         let normal = deviation.mul(load(self.inverse, c, V::zero()));
-        normal.mul(load(&self.dy[row], c, V::zero()))
-    }
-}
-
-/// The sums down the columns of the terms of all `len` elements: runs of rows, fixed by the shape,
-/// then pairwise.
-fn column_sums<T: Float, F: Terms<T>>(
-    f: F,
-    len: usize,
-    channels: usize,
-    y: &mut [T],
-) -> Result<(), AllocError> {
-    if len == 0 {
-        y.fill(T::ZERO);
-        return Ok(());
-    }
-    let width = width(channels);
-    let height = (GRAIN / width).max(HEIGHT) * width;
-    let chunks = len.div_ceil(height);
-    let mut partial = Buffer::new(chunks * width)?;
-    par::for_each_chunk(&mut partial, width, |start, y| {
-        let from = start / width * height;
-        T::dispatch(ColumnSums { f, range: from..(from + height).min(len), y });
-    });
-    let rows = partial.len() / channels;
-    sum(View::new(&partial, 0, &[rows, channels], &[channels as isize, 1]), &[0], y)
-}
-
-/// Sums the terms of the elements `range`, rows as wide as `y` (the last may be shorter).
-struct ColumnSums<'a, T, F> {
-    f: F,
-    range: std::ops::Range<usize>,
-    y: &'a mut [T],
-}
-
-impl<T: Float, F: Terms<T>> Kernel<T> for ColumnSums<'_, T, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Vector<Scalar = T>>(self) {
-        let (width, end) = (self.y.len(), self.range.end);
-        let mut pace = Pace::default();
-        for c in (0..width).step_by(V::LEN) {
-            let mut total = V::zero();
-            let mut at = self.range.start;
-            while at < end {
-                let mut sum = V::zero();
-                let stop = (at + RUN * width).min(end);
-                pace.step(RUN * V::LEN);
-                while at + c < stop {
-                    sum = sum.add(self.f.term::<V>(at..(at + width).min(end), c));
-                    at += width;
-                }
-                at = stop;
-                total = total.add(sum);
-            }
-            store(self.y, c, total);
-        }
+        let dy = load(&self.dy[row], c, V::zero());
+        [normal.mul(dy), dy]
     }
 }
 

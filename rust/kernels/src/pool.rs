@@ -3,6 +3,7 @@
 //! Images are NHWC, so channels are the lanes. Positions in the padding do not exist: they are never
 //! the maximum, and the mean does not count them.
 
+mod pairs;
 #[cfg(test)]
 mod tests;
 
@@ -112,6 +113,9 @@ impl Pool2d {
 
     fn forward<T: Float>(&self, mode: Mode, x: &[T], y: &mut [T]) {
         self.check(x.len(), y.len());
+        if self.is_pairs() {
+            return self.forward_pairs(mode, x, y);
+        }
         let row = self.out_width * self.channels;
         if row == 0 {
             return;
@@ -129,6 +133,9 @@ impl Pool2d {
         self.check(dx.len(), dy.len());
         if dy.is_empty() || dx.is_empty() {
             return dx.fill(T::ZERO);
+        }
+        if self.is_pairs() {
+            return self.backward_pairs(mode, x, dy, dx);
         }
         let overlap = self.strides[0] < self.window[0] || self.strides[1] < self.window[1];
         let image = self.in_height * self.in_width * self.channels;

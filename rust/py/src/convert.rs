@@ -124,6 +124,10 @@ fn integer(object: &Bound<'_, PyAny>) -> PyResult<i64> {
 
 /// Two operands as tensors, scalars in the dtype of the other.
 pub(crate) fn pair(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<(Tensor, Tensor)> {
+    // Nearly always; an operand that may also be a number is larger to move about.
+    if let (Ok(a), Ok(b)) = (a.cast::<PyTensor>(), b.cast::<PyTensor>()) {
+        return Ok((a.get().tensor(), b.get().tensor()));
+    }
     let (a, b) = (Operand::from_python(a)?, Operand::from_python(b)?);
     let ((a_dtype, a_weak), (b_dtype, b_weak)) = (a.dtype(), b.dtype());
     match (a_weak, b_weak) {

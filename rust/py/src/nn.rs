@@ -17,6 +17,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_functions!(
         module,
         [
+            bias_activation,
             conv2d,
             max_pool2d,
             average_pool2d,
@@ -68,6 +69,16 @@ fn padding(op: &str, object: Option<&Bound<'_, PyAny>>) -> PyResult<Padding> {
     let ((top, bottom), (left, right)) =
         object.extract::<((usize, usize), (usize, usize))>().map_err(|_| wrong())?;
     Ok(Padding::Explicit([[top, bottom], [left, right]]))
+}
+
+/// `activation(x + bias)` in one pass, with one bias for each element of the last axis; `activation` is
+/// "linear", "relu", "tanh" or "sigmoid".
+///
+/// >>> _core.bias_activation([[1.0, -2.0]], [0.5, 1.0], "relu").tolist()
+/// [[1.5, 0.0]]
+#[pyfunction]
+fn bias_activation(py: Python<'_>, x: Arg, bias: Arg, activation: &str) -> Output {
+    run(py, x.0.len(), || ops::bias_activation(&x.0, &bias.0, activation))
 }
 
 /// The convolution of images (batch, height, width, channels) with a kernel (height, width, in / groups, out).

@@ -316,15 +316,21 @@ impl<R: Rule> Op for Apply<R> {
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
         let rule = self.0;
         let dtype = inputs[0].dtype();
-        let shape = broadcast(R::NAME, inputs[0].shape(), inputs[1].shape())?;
-        let (a, b) = (inputs[0].layout().broadcast_to(&shape), inputs[1].layout().broadcast_to(&shape));
+        let broadcasts;
+        let (a, b) = if inputs[0].shape() == inputs[1].shape() {
+            (inputs[0].layout(), inputs[1].layout())
+        } else {
+            let shape = broadcast(R::NAME, inputs[0].shape(), inputs[1].shape())?;
+            broadcasts = [0, 1].map(|i: usize| inputs[i].layout().broadcast_to(&shape));
+            (&broadcasts[0], &broadcasts[1])
+        };
         if dtype.is_float() {
             with_float!(R::NAME, dtype, T => {
-                elementwise::binary(F(rule), inputs[0].view_as::<T>(&a)?, inputs[1].view_as(&b)?, outputs[0].get()?);
+                elementwise::binary(F(rule), inputs[0].view_as::<T>(a)?, inputs[1].view_as(b)?, outputs[0].get()?);
             });
         } else {
             crate::with_number!(R::NAME, dtype, T => {
-                let (a, b) = (inputs[0].view_as::<T>(&a)?, inputs[1].view_as::<T>(&b)?);
+                let (a, b) = (inputs[0].view_as::<T>(a)?, inputs[1].view_as::<T>(b)?);
                 elementwise::zip(a, b, outputs[0].get::<T>()?, |a, b| rule.integer(a, b));
             });
         }

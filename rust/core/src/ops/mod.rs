@@ -4,6 +4,7 @@
 //! axes and build the op structs. Families do not import each other's structs, only these
 //! functions.
 
+pub mod activate;
 pub mod binary;
 pub mod cast;
 pub mod compare;
@@ -21,6 +22,7 @@ pub mod unary;
 pub mod view;
 pub mod write;
 
+pub use activate::bias_activation;
 pub use binary::{
     add, arctan2, divide, floor_divide, maximum, minimum, modulo, multiply, power, sigmoid_cross_entropy,
     subtract,

@@ -435,6 +435,20 @@ fn run<R: Rule>(rule: R, x: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// The gradient of `relu`, `tanh` or `sigmoid` from the function's value and that value's gradient, for ops
+/// that the function is a part of.
+///
+/// # Errors
+/// [`Error::Internal`] for another function, [`Error::Memory`].
+pub(crate) fn gradient_of_output(name: &str, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    match name {
+        Relu::NAME => apply(First(Relu {}), &[y, dy]),
+        Tanh::NAME => apply(First(Tanh {}), &[y, dy]),
+        Sigmoid::NAME => apply(First(Sigmoid {}), &[y, dy]),
+        _ => Err(Error::internal(format!("{name} has no gradient of its value"))),
+    }
+}
+
 /// `f(x)`.
 #[derive(Debug)]
 struct Forward<R>(R);

@@ -1,7 +1,6 @@
 //! The caching arena: freed blocks in size classes, handed out again.
 
 use std::cell::UnsafeCell;
-use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -18,9 +17,13 @@ static UNCHECKED: AtomicUsize = AtomicUsize::new(0);
 /// At most this many bytes of free blocks are kept.
 const MAX_CACHED: usize = 1 << 30;
 
-#[derive(Default)]
+/// Free blocks by the number of their class.
+type Lists = [Vec<NonNull<u8>>; 4 * usize::BITS as usize];
+
+const NO_BLOCKS: Lists = [const { Vec::new() }; 4 * usize::BITS as usize];
+
 struct Free {
-    blocks: Option<HashMap<usize, Vec<NonNull<u8>>>>,
+    blocks: Lists,
     bytes: usize,
 }
 
@@ -35,7 +38,7 @@ struct Arena {
 unsafe impl Sync for Arena {}
 
 static ARENA: Arena =
-    Arena { locked: AtomicBool::new(false), free: UnsafeCell::new(Free { blocks: None, bytes: 0 }) };
+    Arena { locked: AtomicBool::new(false), free: UnsafeCell::new(Free { blocks: NO_BLOCKS, bytes: 0 }) };
 
 pub(crate) fn lock() {
     let mut spins = 0u32;
@@ -73,10 +76,21 @@ pub(super) fn size_class(bytes: usize) -> usize {
     bytes.div_ceil(step) * step
 }
 
+/// The number of a size class: it is 5, 6, 7 or 8 eighths of a power of two.
+fn number(class: usize) -> usize {
+    let power = class.next_power_of_two();
+    4 * power.trailing_zeros() as usize + class / (power / 8) - 5
+}
+
+/// The size class of a number.
+fn class_of(number: usize) -> usize {
+    (1 << (number / 4)) / 8 * (number % 4 + 5)
+}
+
 /// A block of this size class.
 pub(super) fn take(class: usize) -> Result<NonNull<u8>, AllocError> {
     let cached = with(|free| {
-        let block = free.blocks.as_mut()?.get_mut(&class)?.pop()?;
+        let block = free.blocks[number(class)].pop()?;
         free.bytes -= class;
         Some(block)
     });
@@ -114,7 +128,7 @@ pub(super) fn give(block: NonNull<u8>, class: usize) {
         if free.bytes + class > MAX_CACHED {
             return false;
         }
-        let blocks = free.blocks.get_or_insert_default().entry(class).or_default();
+        let blocks = &mut free.blocks[number(class)];
         // Where memory has run out, there is none for a longer list either.
         if blocks.try_reserve(1).is_err() {
             return false;
@@ -138,12 +152,12 @@ pub(super) fn cached() -> usize {
 pub(super) fn trim() {
     let blocks = with(|free| {
         free.bytes = 0;
-        free.blocks.take()
+        std::mem::replace(&mut free.blocks, NO_BLOCKS)
     });
-    for (class, blocks) in blocks.into_iter().flatten() {
+    for (number, blocks) in blocks.into_iter().enumerate() {
         for block in blocks {
-            // SAFETY: the block came from `system::map(class)` and was in the free list.
-            unsafe { system::unmap(block, class) };
+            // SAFETY: the block came from `system::map` with this class and was in its free list.
+            unsafe { system::unmap(block, class_of(number)) };
         }
     }
 }
@@ -159,6 +173,7 @@ mod tests {
             assert!(class >= bytes && class.is_multiple_of(ALIGNMENT));
             assert!(class <= (bytes + bytes / 4).max(bytes + ALIGNMENT), "{bytes} -> {class}");
             assert_eq!(size_class(class), class);
+            assert_eq!(class_of(number(class)), class);
         }
     }
 

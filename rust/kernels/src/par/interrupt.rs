@@ -46,22 +46,31 @@ pub struct Forked;
 pub(super) struct Aborted;
 
 thread_local! {
-    /// Whether checkpoints on this thread ask.
-    static LISTENING: Cell<bool> = const { Cell::new(false) };
+    static STATE: Cell<State> = const { Cell::new(State { listening: false, next: None }) };
+}
+
+/// What checkpoints on this thread do.
+#[derive(Clone, Copy)]
+struct State {
+    /// Whether they ask.
+    listening: bool,
     /// When to ask next; `None` until the first checkpoint, so that short ops never read the clock.
-    static NEXT: Cell<Option<Instant>> = const { Cell::new(None) };
+    next: Option<Instant>,
+}
+
+fn ask_next(next: Instant) {
+    STATE.set(State { next: Some(next), ..STATE.get() });
 }
 
 /// Runs `f` with the thread's checkpoints asking, or not, and what was before after it.
 fn listening<R>(on: bool, f: impl FnOnce() -> R) -> R {
-    struct Restore(bool, Option<Instant>);
+    struct Restore(State);
     impl Drop for Restore {
         fn drop(&mut self) {
-            LISTENING.set(self.0);
-            NEXT.set(self.1);
+            STATE.set(self.0);
         }
     }
-    let _restore = Restore(LISTENING.replace(on), NEXT.take());
+    let _restore = Restore(STATE.replace(State { listening: on, next: None }));
     f()
 }
 
@@ -81,7 +90,7 @@ pub fn whole<R>(f: impl FnOnce() -> R) -> R {
 /// A place to stop at, for loops of more than a few milliseconds. Regions have one between tasks.
 #[inline]
 pub fn checkpoint() {
-    if LISTENING.get() {
+    if STATE.get().listening {
         ask_when_due();
     } else if pool::is_aborted() {
         resume_unwind(Box::new(Aborted));
@@ -90,8 +99,8 @@ pub fn checkpoint() {
 
 fn ask_when_due() {
     let now = Instant::now();
-    match NEXT.get() {
-        None => NEXT.set(Some(now + PERIOD)),
+    match STATE.get().next {
+        None => ask_next(now + PERIOD),
         Some(due) if now < due => {}
         Some(_) => ask(now),
     }
@@ -99,7 +108,7 @@ fn ask_when_due() {
 
 #[cold]
 fn ask(now: Instant) {
-    let Some(check) = CHECK.get() else { return NEXT.set(Some(now + PERIOD)) };
+    let Some(check) = CHECK.get() else { return ask_next(now + PERIOD) };
     let (in_region, generation) = (pool::is_inside(), crate::fork::generation());
     // The handlers are no kernels: they see the floating-point mode of everybody else.
     let payload = crate::subnormal::kept(check);
@@ -110,7 +119,7 @@ fn ask(now: Instant) {
         resume_unwind(Box::new(Forked));
     }
     let after = Instant::now();
-    NEXT.set(Some(after + ((after - now) * 10).clamp(PERIOD, LONGEST)));
+    ask_next(after + ((after - now) * 10).clamp(PERIOD, LONGEST));
 }
 
 /// Checkpoints for a tight loop: one for every so many steps.

@@ -5,7 +5,7 @@ use crate::element::Element;
 use crate::isa::{Kernel, dispatch_exact};
 use crate::out::Out;
 use crate::par::{self, GRAIN};
-use crate::simd::Vector;
+use crate::simd::{AHEAD, Vector, prefetch};
 use crate::subnormal::{self, Flush};
 
 /// Accumulators side by side: two of the widest registers of float32. The same number for all
@@ -125,13 +125,8 @@ fn row<T: Element, R: Reducer<T>>(x: &[T]) -> T {
         sums[count] = if block.len() < LANES {
             block.iter().fold(R::identity(), |sum, &x| R::combine(sum, x))
         } else {
-            let mut lanes = [R::identity(); LANES];
             let (whole, rest) = block.as_chunks::<LANES>();
-            for x in whole {
-                for i in 0..LANES {
-                    lanes[i] = R::combine(lanes[i], x[i]);
-                }
-            }
+            let mut lanes = side_by_side::<T, R>(whole);
             for (lane, &x) in lanes.iter_mut().zip(rest) {
                 *lane = R::combine(*lane, x);
             }
@@ -140,6 +135,23 @@ fn row<T: Element, R: Reducer<T>>(x: &[T]) -> T {
         count += 1;
     }
     pairwise::<T, R>(&mut sums[..count])
+}
+
+/// The lanes of all chunks combined, element by element.
+#[inline(always)]
+fn side_by_side<T: Element, R: Reducer<T>>(chunks: &[[T; LANES]]) -> [T; LANES] {
+    let mut lanes = [R::identity(); LANES];
+    for x in chunks {
+        for line in x.chunks(64 / size_of::<T>()) {
+            prefetch(line.as_ptr(), AHEAD);
+        }
+        for i in 0..LANES {
+            lanes[i] = R::combine(lanes[i], x[i]);
+        }
+    }
+    // Through memory: the compiler would otherwise arrange the loop for the pairs that are combined after it, in
+    // registers of two elements instead of sixteen.
+    std::hint::black_box(lanes)
 }
 
 fn columns<T: Element, R: Reducer<T>>(

@@ -171,6 +171,11 @@ impl Vector for F32x16 {
         }
     }
     #[inline(always)]
+    fn mul_exp2(self, n: Self) -> Self {
+        // SAFETY: the type is only used where the instruction set is available (see `Vector`).
+        unsafe { F32x16(_mm512_scalef_ps(self.0, n.0)) }
+    }
+    #[inline(always)]
     fn mantissa_exponent(self) -> (Self, Self) {
         // SAFETY: the type is only used where the instruction set is available (see `Vector`).
         unsafe {

@@ -101,6 +101,17 @@ pub trait Vector: Copy {
 
     /// `2^n` for integral `n` in the exponent range of normal numbers (-126 to 127 for float32).
     fn exp2_int(self) -> Self;
+    /// `self * 2^n` for `self` in [1/2, 2] and integral `n`; infinite beyond the normal numbers of float32,
+    /// and 0 (in float32 kernels, which flush subnormals) below them.
+    #[inline(always)]
+    fn mul_exp2(self, n: Self) -> Self {
+        // In two factors: with n = 128 the result may be a number, and a product of 0 is 0.
+        let normal = n.max(Self::constant(-126.0)).min(Self::constant(127.0));
+        // 0 is made, not computed: an underflow may cost the processor 150 cycles, and the minus infinities
+        // of masks and padding would each meet it.
+        let rest = Self::select(n.lt(Self::constant(-149.0)), Self::zero(), n.sub(normal).exp2_int());
+        self.mul(rest).mul(normal.exp2_int())
+    }
     /// For positive normal `x`: `m` in [1, 2) and integral `e` with `x = m * 2^e`.
     fn mantissa_exponent(self) -> (Self, Self);
 
@@ -175,6 +186,24 @@ pub trait Vector: Copy {
     fn minimum(self, b: Self) -> Self {
         Self::select(self.is_nan(), self, self.min(b))
     }
+}
+
+/// How far ahead, in bytes, a pass over long operands calls [`prefetch`].
+pub(crate) const AHEAD: usize = 2048;
+
+/// Asks for the memory `ahead` bytes from `ptr` in the nearest cache. Where a vector takes tens of
+/// instructions, the processor's own window reaches only a few cache lines ahead, and its memory waits.
+#[inline(always)]
+pub(crate) fn prefetch<T>(ptr: *const T, ahead: usize) {
+    let ahead = ptr.cast::<i8>().wrapping_add(ahead);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has the instruction, and it does nothing for an address that is not
+    // mapped, or not the process's own.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(ahead)
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = ahead;
 }
 
 #[cfg(test)]

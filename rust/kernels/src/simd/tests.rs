@@ -69,6 +69,16 @@ impl<T: Float> Kernel<T> for Check {
         for n in [-126, -7, 0, 1, 30, 127] {
             assert_eq!(V::constant(f64::from(n)).exp2_int().reduce_maximum().to_f64(), f64::from(n).exp2());
         }
+        for n in [-126.0f64, -125.0, -7.0, 0.0, 30.0, 127.0] {
+            let scaled = |x: f64| V::constant(x).mul_exp2(V::constant(n)).reduce_maximum().to_f64();
+            assert_eq!((scaled(1.0), scaled(1.25)), (n.exp2(), 1.25 * n.exp2()));
+        }
+        assert_eq!(
+            V::constant(0.75).mul_exp2(V::constant(128.0)).reduce_maximum().to_f64(),
+            0.75 * 128f64.exp2()
+        );
+        assert_eq!(V::constant(1.0).mul_exp2(V::constant(-150.0)).reduce_maximum().to_f64(), 0.0);
+        assert!(V::constant(f64::NAN).mul_exp2(V::zero()).reduce_maximum().to_f64().is_nan());
         let (m, e) = V::constant(40.0).mantissa_exponent();
         assert_eq!((m.reduce_maximum().to_f64(), e.reduce_maximum().to_f64()), (1.25, 5.0));
         // Every position of a NaN is seen.

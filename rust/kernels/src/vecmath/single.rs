@@ -76,12 +76,7 @@ pub(super) fn exp<V: Vector>(x: V) -> V {
     // that is NaN.
     let lowest = V::constant(-104.0);
     let (n, p) = reduce_exp(V::constant(89.0).min(lowest.max(x)));
-    // 2^n in two factors: n reaches from -150 (subnormal results) to 128. The last product rounds.
-    let normal = n.max(V::constant(-126.0)).min(V::constant(127.0));
-    // 0 is made, not computed: an underflow costs the processor 150 cycles, and the minus infinities
-    // of masks and padding would each meet it.
-    let rest = V::select(x.lt(lowest), V::zero(), n.sub(normal).exp2_int());
-    p.add(V::one()).mul(rest).mul(normal.exp2_int())
+    p.add(V::one()).mul_exp2(n)
 }
 
 /// e^x - 1 for x in [-80, 80] or NaN.
