@@ -58,7 +58,8 @@ def test_what_takes_two_operands_says_when_they_are_alike(spec):
     @few
     @given(call=spec.calls)
     def check(call):
-        assert len(call.shapes) < 2
+        # Unless they differ in their dimensions, so that no tensor can be all of them.
+        assert len(call.shapes) < 2 or len({len(shape) for shape in call.shapes}) > 1
 
     check()
 

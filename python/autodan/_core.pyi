@@ -61,6 +61,7 @@ __all__ = [
     "clip",
     "concatenate",
     "conv2d",
+    "conv2d_bias",
     "cos",
     "cosh",
     "cumsum",
@@ -96,6 +97,7 @@ __all__ = [
     "leaky_relu",
     "less",
     "less_equal",
+    "linear",
     "linspace",
     "log",
     "log10",
@@ -631,6 +633,21 @@ def conv2d(
     in / groups, out).
     """
 
+def conv2d_bias(
+    x: _TensorLike,
+    kernel: _TensorLike,
+    bias: _TensorLike,
+    strides: _Pair = 1,
+    padding: _Padding = "valid",
+    dilation: _Pair = 1,
+    groups: int = 1,
+    activation: str = "linear",
+) -> Tensor:
+    """`activation(conv2d(x, kernel) + bias)` with one bias for each filter; `activation` is
+    "linear", "relu", "tanh" or "sigmoid". The first two, and the bias, cost no pass over the
+    memory.
+    """
+
 def cos(x: _TensorLike) -> Tensor:
     """The cosine of `x` in radians."""
 
@@ -751,6 +768,14 @@ def less(x1: _TensorLike, x2: _TensorLike) -> Tensor:
 
 def less_equal(x1: _TensorLike, x2: _TensorLike) -> Tensor:
     """Where `x1 <= x2`."""
+
+def linear(
+    x: _TensorLike, kernel: _TensorLike, bias: _TensorLike, activation: str = "linear"
+) -> Tensor:
+    """`activation(x @ kernel + bias)` for a kernel (inputs, outputs), with one bias for each
+    output; `activation` is "linear", "relu", "tanh" or "sigmoid". The first two, and the bias,
+    cost no pass over the memory.
+    """
 
 def linspace(start: float, stop: float, num: int = 50, dtype: npt.DTypeLike = "float32") -> Tensor:
     """`num` values at equal distances from `start` to `stop`, both included."""

@@ -158,21 +158,21 @@ def softmax(x: Tensor, axis: int | tuple[int, ...] = -1) -> Tensor:
 _FUSED: tuple[tuple[Any, str], ...] = ((linear, "linear"), (relu, "relu"), (tanh, "tanh"))
 
 
-def biased(x: Tensor, bias: Tensor | None, activation: Any) -> Tensor:
-    """Return `activation(x + bias)`, with one bias for each element of the last axis or None.
+def split(activation: Any) -> tuple[str, Any]:
+    """Return the part of an activation that a product with a bias applies itself, and what is left.
 
-    The commonest activations are applied in the same pass over the memory as the bias, and their
-    gradients in one pass too.
+    The first is a name for `_core.linear` or `_core.conv2d_bias`, the second None or the
+    activation.
 
-    >>> biased([[1.0, -2.0]], [0.5, 1.0], relu).tolist()
-    [[1.5, 0.0]]
+    >>> split(relu)
+    ('relu', None)
+    >>> split(softmax)[0]
+    'linear'
     """
-    if bias is None:
-        return activation(x)
     for function, name in _FUSED:
         if activation is function:
-            return _core.bias_activation(x, bias, name)
-    return activation(_core.add(x, bias))
+            return name, None
+    return "linear", activation
 
 
 _TABLE: dict[str, Any] = {

@@ -178,11 +178,11 @@ def tensordot(a, b, axes):
 
 
 def of_tensordot(expected, a, b, axes):
-    return (a.size + 1) * np.tensordot(np.abs(a), np.abs(b), axes)
+    return float(a.size + 1) * np.tensordot(np.abs(a), np.abs(b), axes)
 
 
 def of_dot(expected, a, b):
-    return (a.size + 1) * np.dot(np.abs(a), np.abs(b))
+    return float(a.size + 1) * np.dot(np.abs(a), np.abs(b))
 
 
 SPECS = (

@@ -110,6 +110,24 @@ def biased(draw: st.DrawFn) -> Call:
     return Call((shape, shape[-1:]), {"activation": draw(st.sampled_from(tuple(ACTIVATIONS)))})
 
 
+@st.composite
+def linears(draw: st.DrawFn) -> Call:
+    rows = draw(st.sampled_from(((4,), (), (2, 3), (0,), (33,))))
+    inputs, outputs = draw(SIDE), draw(SIDE)
+    activation = draw(st.sampled_from(tuple(ACTIVATIONS)))
+    return Call(((*rows, inputs), (inputs, outputs), (outputs,)), {"activation": activation})
+
+
+def linear(x, kernel, bias, activation="linear"):
+    return ACTIVATIONS[activation](x @ kernel + bias)
+
+
+def of_linear(expected, x, kernel, bias, activation="linear"):
+    # No activation has a slope above 1; evaluating one costs a few roundings of its value.
+    z = np.abs(x) @ np.abs(kernel) + np.abs(bias)
+    return (kernel.shape[0] + 3) * z + 8 * np.abs(expected)
+
+
 def dropout(x, rate, seed, counter):
     mask = _core.dropout(np.ones(x.shape), rate, seed, counter).numpy()
     return np.where(mask == 0, 0.0, x * mask)
@@ -224,6 +242,8 @@ SPECS = (
         dtypes=TO_FLOAT,
         bound=lambda y, x, bias, activation: 8 * (np.abs(x) + np.abs(bias) + np.abs(y)),
         gradients=(0, 1),
+        # 1 - y**2 loses what y is short of 1.
+        slope_noise=lambda x, bias, activation: 16.0 * (1 + x.size),
         alike=same_shapes(2, st.sampled_from(((1,), (3,), (17,))), activation="tanh"),
         special=True,
         zero_sign=False,
@@ -247,6 +267,41 @@ SPECS = (
                 lambda: _core.bias_activation([1.0], [1.0], "gelu"),
                 ValueError,
                 "bias_activation: activation 'gelu' must be 'linear', 'relu', 'tanh' or 'sigmoid'",
+            ),
+        ),
+    ),
+    Spec(
+        name="linear",
+        op=_core.linear,
+        reference=linear,
+        calls=linears(),
+        dtypes=TO_FLOAT,
+        bound=of_linear,
+        away=lambda x, kernel, bias, activation: (
+            np.min(np.abs(x @ kernel + bias), initial=1.0) > 1e-3
+        ),
+        gradients=(0, 1, 2),
+        slope_noise=lambda x, kernel, bias, **kwargs: (
+            # 1 - y**2 loses what y is short of 1.
+            16.0 * (1 + np.abs(x).sum() + np.abs(kernel).sum() + x.size + bias.size)
+        ),
+        special=True,
+        zero_sign=False,
+        errors=(
+            Error(
+                lambda: _core.linear(ad.ones((2, 3)), ad.ones((4, 5)), ad.ones(5)),
+                ValueError,
+                r"linear: an input of shape \(2, 3\), weights of shape \(4, 5\) .* do not match",
+            ),
+            Error(
+                lambda: _core.linear(ad.ones((2, 3)), ad.ones((3, 5)), ad.ones(4)),
+                ValueError,
+                r"linear: .* a bias of shape \(4,\) do not match",
+            ),
+            Error(
+                lambda: _core.linear(ad.ones((2, 3)), ad.ones((3, 5)), ad.ones(5), "gelu"),
+                ValueError,
+                "linear: activation 'gelu' must be",
             ),
         ),
     ),

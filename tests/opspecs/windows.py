@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import autodan as ad
 from autodan import _core
+from opspecs.nn import ACTIVATIONS
 from opspecs.spec import TO_FLOAT, Call, Error, Spec, same_shapes
 
 
@@ -36,6 +37,9 @@ def windows(x, size, strides, padding, dilation, value):
 
 def conv2d(x, kernel, strides=(1, 1), padding="valid", dilation=(1, 1), groups=1):
     depth, filters = kernel.shape[2], kernel.shape[3] // groups
+    # Rows of padding are skipped: not even zero times NaN comes from them.
+    rows = pads(x.shape[1], kernel.shape[0], strides[0], dilation[0], padding, 0)
+    inside = np.pad(np.ones(x.shape[1], bool), rows)
     total = 0.0
     for i, j, taps in windows(x, kernel.shape[:2], strides, padding, dilation, 0):
         parts = [
@@ -43,7 +47,8 @@ def conv2d(x, kernel, strides=(1, 1), padding="valid", dilation=(1, 1), groups=1
             @ kernel[i, j, :, g * filters : (g + 1) * filters]
             for g in range(groups)
         ]
-        total = total + np.concatenate(parts, axis=-1)
+        seen = inside[i * dilation[0] :][:: strides[0]][: taps.shape[1], None, None]
+        total = total + np.where(seen, np.concatenate(parts, axis=-1), 0)
     return total
 
 
@@ -68,6 +73,23 @@ def convolutions(draw: st.DrawFn) -> Call:
     batch = draw(st.sampled_from((1, 2, 0, 3)))
     kwargs = {"strides": strides, "padding": padding, "dilation": dilation, "groups": groups}
     return Call(((batch, *sides, depth * groups), (*size, depth, filters * groups)), kwargs)
+
+
+@st.composite
+def biased_convolutions(draw: st.DrawFn) -> Call:
+    call = draw(convolutions())
+    activation = draw(st.sampled_from(tuple(ACTIVATIONS)))
+    return Call((*call.shapes, call.shapes[1][3:]), {**call.kwargs, "activation": activation})
+
+
+def conv2d_bias(x, kernel, bias, activation="linear", **kwargs):
+    return ACTIVATIONS[activation](conv2d(x, kernel, **kwargs) + bias)
+
+
+def of_conv2d_bias(expected, x, kernel, bias, activation="linear", **kwargs):
+    # No activation has a slope above 1; evaluating one costs a few roundings of its value.
+    z = conv2d(np.abs(x), np.abs(kernel), **kwargs) + np.abs(bias)
+    return (kernel[..., 0].size + 3) * z + 8 * np.abs(expected)
 
 
 def max_pool2d(x, pool_size, strides=None, padding="valid"):
@@ -215,6 +237,43 @@ SPECS = (
                 ),
                 ValueError,
                 "conv2d: .*address space",
+            ),
+        ),
+    ),
+    Spec(
+        name="conv2d_bias",
+        op=_core.conv2d_bias,
+        reference=conv2d_bias,
+        calls=biased_convolutions(),
+        dtypes=TO_FLOAT,
+        bound=of_conv2d_bias,
+        away=lambda x, kernel, bias, activation, **kwargs: (
+            np.min(np.abs(conv2d(x, kernel, **kwargs) + bias), initial=1.0) > 1e-3
+        ),
+        gradients=(0, 1, 2),
+        slope_noise=lambda x, kernel, bias, **kwargs: (
+            # 1 - y**2 loses what y is short of 1.
+            16.0 * (1 + np.abs(x).sum() + np.abs(kernel).sum() + bias.size * x.size)
+        ),
+        special="the specs of conv2d and bias_activation compare special values",
+        zero_sign=False,
+        errors=(
+            Error(
+                lambda: _core.conv2d_bias(IMAGES, ad.ones((3, 3, 2, 4)), ad.ones(3)),
+                ValueError,
+                r"conv2d_bias: the bias has shape \(3,\) but the kernel .*\(3, 3, 2, 4\)",
+            ),
+            Error(
+                lambda: _core.conv2d_bias(IMAGES, ad.ones((3, 3, 1, 4)), ad.ones(4)),
+                ValueError,
+                r"conv2d_bias: the input of shape \(1, 4, 4, 2\) has 2 channels",
+            ),
+            Error(
+                lambda: _core.conv2d_bias(
+                    IMAGES, ad.ones((1, 1, 2, 4)), ad.ones(4), activation="gelu"
+                ),
+                ValueError,
+                "conv2d_bias: activation 'gelu' must be",
             ),
         ),
     ),

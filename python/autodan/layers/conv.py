@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from autodan import activations, initializers, ops, regularizers
+from autodan import _core, activations, initializers, ops, regularizers
 from autodan._core import Tensor, Variable
 from autodan.config import standardize_data_format
 from autodan.layers.input_spec import InputSpec, Shape
@@ -126,12 +126,15 @@ class Conv2D(Layer):
 
     def call(self, inputs: Tensor) -> Tensor:
         """Return the output."""
-        x = ops.conv(
+        if self.bias is not None and self.data_format == "channels_last":
+            name, rest = activations.split(self.activation)
+            window = self.strides, self.padding, self.dilation_rate, self.groups
+            y = _core.conv2d_bias(inputs, self.kernel, self.bias, *window, name)
+            return y if rest is None else rest(y)
+        y = ops.conv(
             inputs, self.kernel, self.strides, self.padding, self.data_format, self.dilation_rate
         )
-        if self.bias is not None and self.data_format == "channels_first":
-            return self.activation(x + ops.reshape(self.bias, (-1, 1, 1)))
-        return activations.biased(x, self.bias, self.activation)
+        return self.activation(y if self.bias is None else y + ops.reshape(self.bias, (-1, 1, 1)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the output's shape.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autodan import activations, initializers, ops, regularizers
+from autodan import _core, activations, initializers, ops, regularizers
 from autodan._core import Tensor, Variable
 from autodan.layers.input_spec import InputSpec, Shape
 from autodan.layers.layer import Layer
@@ -78,8 +78,11 @@ class Dense(Layer):
 
     def call(self, inputs: Tensor) -> Tensor:
         """Return the output."""
-        x = ops.matmul(inputs, self.kernel)
-        return activations.biased(x, self.bias, self.activation)
+        if self.bias is None:
+            return self.activation(ops.matmul(inputs, self.kernel))
+        name, rest = activations.split(self.activation)
+        y = _core.linear(inputs, self.kernel, self.bias, name)
+        return y if rest is None else rest(y)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the input's shape with `units` as its last side."""

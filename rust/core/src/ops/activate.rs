@@ -38,21 +38,35 @@ impl Op for BiasActivation {
     }
 
     fn vjp(&self, context: &Backward<'_>) -> Result<Gradients> {
-        let dy = context.grad()?;
-        let name = match self.0 {
-            // The tape sums it to the bias's shape.
-            Activation::Linear => return Ok(Gradients::from_iter([Some(dy.clone()), Some(dy.clone())])),
-            Activation::Relu => "relu",
-            Activation::Tanh => "tanh",
-            Activation::Sigmoid => "sigmoid",
-        };
-        let y = context.output(0)?;
-        if autograd::is_recording() || !context.needs(1) {
-            // By ops that can themselves be differentiated; or without the sums.
-            let dz = unary::gradient_of_output(name, &y, dy)?;
-            return Ok(Gradients::from_iter([Some(dz.clone()), Some(dz)]));
-        }
-        Ok(apply_all(BiasActivationBackward(self.0), &[&y, dy])?.into_iter().map(Some).collect())
+        let y = if self.0 == Activation::Linear { None } else { Some(context.output(0)?) };
+        Ok(gradients(self.0, y.as_ref(), context.grad()?, context.needs(1))?.map(Some).into_iter().collect())
+    }
+}
+
+/// The gradients with respect to x and bias of `y = activation(x + bias)`, from that of y; the one for the
+/// bias may have y's shape, which the tape sums. A linear activation needs no y.
+pub(crate) fn gradients(
+    activation: Activation,
+    y: Option<&Tensor>,
+    dy: &Tensor,
+    needs_bias: bool,
+) -> Result<[Tensor; 2]> {
+    let name = match activation {
+        Activation::Linear => return Ok([dy.clone(), dy.clone()]),
+        Activation::Relu => "relu",
+        Activation::Tanh => "tanh",
+        Activation::Sigmoid => "sigmoid",
+    };
+    let y = y.ok_or_else(|| Error::internal("the gradient of an activation needs its output"))?;
+    if autograd::is_recording() || !needs_bias {
+        // By ops that can themselves be differentiated; or without the sums.
+        let dz = unary::gradient_of_output(name, y, dy)?;
+        return Ok([dz.clone(), dz]);
+    }
+    let mut both = apply_all(BiasActivationBackward(activation), &[y, dy])?.into_iter();
+    match (both.next(), both.next()) {
+        (Some(dz), Some(dbias)) => Ok([dz, dbias]),
+        _ => Err(Error::internal("the gradient of bias_activation has two outputs")),
     }
 }
 
@@ -90,16 +104,7 @@ impl Op for BiasActivationBackward {
 /// [`Error::Shape`] unless the bias has one value for each channel, [`Error::Value`] for another
 /// activation, [`Error::Memory`].
 pub fn bias_activation(x: &Tensor, bias: &Tensor, activation: &str) -> Result<Tensor> {
-    let kind = match activation {
-        "linear" => Activation::Linear,
-        "relu" => Activation::Relu,
-        "tanh" => Activation::Tanh,
-        "sigmoid" => Activation::Sigmoid,
-        _ => {
-            let message = format!("activation '{activation}' must be 'linear', 'relu', 'tanh' or 'sigmoid'");
-            return Err(Error::value("bias_activation", message));
-        }
-    };
+    let kind = parse("bias_activation", activation)?;
     if x.ndim() == 0 || bias.shape() != &x.shape()[x.ndim() - 1..] {
         let message = format!(
             "the bias has shape {} but the input has shape {}; it needs one value for each element of the last axis",
@@ -111,4 +116,21 @@ pub fn bias_activation(x: &Tensor, bias: &Tensor, activation: &str) -> Result<Te
     let (x, bias) = promote(x, bias)?;
     let dtype = x.dtype().to_float();
     apply(BiasActivation(kind), &[&cast(&x, dtype)?, &cast(&bias, dtype)?])
+}
+
+/// The activation of that name, for `op`.
+///
+/// # Errors
+/// [`Error::Value`] for another name.
+pub(crate) fn parse(op: &'static str, activation: &str) -> Result<Activation> {
+    match activation {
+        "linear" => Ok(Activation::Linear),
+        "relu" => Ok(Activation::Relu),
+        "tanh" => Ok(Activation::Tanh),
+        "sigmoid" => Ok(Activation::Sigmoid),
+        _ => {
+            let message = format!("activation '{activation}' must be 'linear', 'relu', 'tanh' or 'sigmoid'");
+            Err(Error::value(op, message))
+        }
+    }
 }

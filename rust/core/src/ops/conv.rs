@@ -4,13 +4,14 @@
 //! channels]. Convolution is linear in each operand, and its two gradients are the other two sides of
 //! one trilinear form: each one's gradients are the other ops, so derivatives of any order exist.
 
+use autodan_kernels::activate::Activation;
 use autodan_kernels::conv::{self, Conv2d as Geometry};
 
 use crate::error::{Error, Result, show_shape};
 use crate::layout::{Shape, checked_len};
 use crate::op::{Backward, Gradients, Op, Saves, SpecRef, Specs, apply, one};
 use crate::ops::binary::promote;
-use crate::ops::cast;
+use crate::ops::{activate, cast};
 use crate::storage::{In, Out};
 use crate::tensor::Tensor;
 use crate::with_float;
@@ -126,6 +127,63 @@ struct Attributes {
 }
 
 impl Attributes {
+    /// The attributes of a convolution of `x` with `kernel`, for `op`.
+    fn new(
+        op: &'static str,
+        x: &Tensor,
+        kernel: &Tensor,
+        strides: [usize; 2],
+        padding: Padding,
+        dilation: [usize; 2],
+        groups: usize,
+    ) -> Result<Attributes> {
+        let (xs, ws) = (x.shape(), kernel.shape());
+        let (&[_, _, _, channels], &[kernel_height, kernel_width, kernel_channels, filters]) = (xs, ws)
+        else {
+            return Err(Error::shape(
+                op,
+                format!(
+                    "expected images of shape (batch, height, width, channels) and a kernel of shape (height, width, in, \
+                     out), got {} and {}",
+                    show_shape(xs),
+                    show_shape(ws)
+                ),
+            ));
+        };
+        check_positive(op, "strides", strides)?;
+        check_positive(op, "dilation", dilation)?;
+        check_positive(op, "kernel size", [kernel_height, kernel_width])?;
+        if groups == 0 || !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
+            let message = format!(
+                "groups={groups} must divide both the {channels} input channels and the {filters} filters"
+            );
+            return Err(Error::value(op, message));
+        }
+        if kernel_channels != channels / groups {
+            return Err(Error::shape(
+                op,
+                format!(
+                    "the input of shape {} has {channels} channels in {groups} group(s), but the kernel of shape {} takes \
+                     {kernel_channels} per group; check input_shape or the order of the axes (channels come last)",
+                    show_shape(xs),
+                    show_shape(ws)
+                ),
+            ));
+        }
+        let place = |axis: usize, size: usize| {
+            Window { size, stride: strides[axis], dilation: dilation[axis] }.place(op, xs, padding, axis)
+        };
+        let (vertical, _) = place(0, kernel_height)?;
+        let (horizontal, _) = place(1, kernel_width)?;
+        let padding = [vertical, horizontal];
+        let padded = |axis: usize| xs[1 + axis] + padding[axis][0] + padding[axis][1];
+        check_padded(op, xs, [padded(0), padded(1), channels.max(filters)])?;
+        // Beyond the padded image all strides are alike, and all dilations of a single tap.
+        let strides = [0, 1].map(|axis| strides[axis].min(padded(axis).max(1)));
+        let dilation = [0, 1].map(|axis| if ws[axis] == 1 { 1 } else { dilation[axis] });
+        Ok(Attributes { strides, dilation, padding, groups })
+    }
+
     /// The kernels' description for operands of these shapes, checked by [`conv2d`].
     fn geometry(&self, x: &[usize], w: &[usize]) -> Geometry {
         let windows = |axis: usize| {
@@ -186,6 +244,49 @@ impl Op for Conv2d {
             context.when(1, || {
                 apply(Conv2dBackwardWeights { attributes: self.0, w }, &[&context.input(0)?, g])
             })?,
+        ]))
+    }
+}
+
+/// `y = activation(conv(x, w) + bias)`, the bias and activation in the convolution's own pass.
+#[derive(Debug)]
+struct BiasedConv2d {
+    attributes: Attributes,
+    activation: Activation,
+}
+
+impl Op for BiasedConv2d {
+    fn name(&self) -> &'static str {
+        "conv2d_bias"
+    }
+
+    fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs> {
+        Conv2d(self.attributes).infer(inputs)
+    }
+
+    fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
+        let g = self.attributes.geometry(inputs[0].shape(), inputs[1].shape());
+        with_float!(self.name(), inputs[0].dtype(), T => {
+            let (x, w) = (inputs[0].contiguous::<T>()?, inputs[1].contiguous()?);
+            let relu = self.activation == Activation::Relu;
+            conv::forward_bias(&g, &x, &w, &inputs[2].contiguous()?, relu, outputs[0].get()?)?;
+        });
+        Ok(())
+    }
+
+    fn saves(&self) -> Saves {
+        if self.activation == Activation::Linear { Saves::INPUTS } else { Saves::ALL }
+    }
+
+    fn vjp(&self, context: &Backward<'_>) -> Result<Gradients> {
+        let (x, w) = (Shape::from_slice(context.input_shape(0)), Shape::from_slice(context.input_shape(1)));
+        let y = if self.activation == Activation::Linear { None } else { Some(context.output(0)?) };
+        let [g, bias] = activate::gradients(self.activation, y.as_ref(), context.grad()?, context.needs(2))?;
+        let attributes = self.attributes;
+        Ok(Gradients::from_iter([
+            context.when(0, || apply(Conv2dBackwardData { attributes, x }, &[&g, &context.input(1)?]))?,
+            context.when(1, || apply(Conv2dBackwardWeights { attributes, w }, &[&context.input(0)?, &g]))?,
+            Some(bias),
         ]))
     }
 }
@@ -284,52 +385,47 @@ pub fn conv2d(
     dilation: [usize; 2],
     groups: usize,
 ) -> Result<Tensor> {
-    let op = "conv2d";
-    let (xs, ws) = (x.shape(), kernel.shape());
-    let (&[_, _, _, channels], &[kernel_height, kernel_width, kernel_channels, filters]) = (xs, ws) else {
-        return Err(Error::shape(
-            op,
-            format!(
-                "expected images of shape (batch, height, width, channels) and a kernel of shape (height, width, in, \
-                 out), got {} and {}",
-                show_shape(xs),
-                show_shape(ws)
-            ),
-        ));
-    };
-    check_positive(op, "strides", strides)?;
-    check_positive(op, "dilation", dilation)?;
-    check_positive(op, "kernel size", [kernel_height, kernel_width])?;
-    if groups == 0 || !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
-        let message = format!(
-            "groups={groups} must divide both the {channels} input channels and the {filters} filters"
-        );
-        return Err(Error::value(op, message));
-    }
-    if kernel_channels != channels / groups {
-        return Err(Error::shape(
-            op,
-            format!(
-                "the input of shape {} has {channels} channels in {groups} group(s), but the kernel of shape {} takes \
-                 {kernel_channels} per group; check input_shape or the order of the axes (channels come last)",
-                show_shape(xs),
-                show_shape(ws)
-            ),
-        ));
-    }
-    let place = |axis: usize, size: usize| {
-        Window { size, stride: strides[axis], dilation: dilation[axis] }.place(op, xs, padding, axis)
-    };
-    let (vertical, _) = place(0, kernel_height)?;
-    let (horizontal, _) = place(1, kernel_width)?;
-    let padding = [vertical, horizontal];
-    let padded = |axis: usize| xs[1 + axis] + padding[axis][0] + padding[axis][1];
-    check_padded(op, xs, [padded(0), padded(1), channels.max(filters)])?;
-    // Beyond the padded image all strides are alike, and all dilations of a single tap.
-    let strides = [0, 1].map(|axis| strides[axis].min(padded(axis).max(1)));
-    let dilation = [0, 1].map(|axis| if ws[axis] == 1 { 1 } else { dilation[axis] });
+    let attributes = Attributes::new("conv2d", x, kernel, strides, padding, dilation, groups)?;
     let (x, kernel) = promote(x, kernel)?;
     let dtype = x.dtype().to_float();
-    let attributes = Attributes { strides, dilation, padding, groups };
     apply(Conv2d(attributes), &[&cast(&x, dtype)?, &cast(&kernel, dtype)?])
+}
+
+/// `activation(conv2d(x, kernel) + bias)` with one bias for each filter; the activation is "linear", "relu",
+/// "tanh" or "sigmoid". The first two, and the bias, cost no pass over the memory.
+///
+/// # Errors
+/// As [`conv2d`] and [`bias_activation`](crate::ops::bias_activation).
+#[allow(clippy::too_many_arguments)]
+pub fn conv2d_bias(
+    x: &Tensor,
+    kernel: &Tensor,
+    bias: &Tensor,
+    strides: [usize; 2],
+    padding: Padding,
+    dilation: [usize; 2],
+    groups: usize,
+    activation: &str,
+) -> Result<Tensor> {
+    let op = "conv2d_bias";
+    let attributes = Attributes::new(op, x, kernel, strides, padding, dilation, groups)?;
+    let kind = activate::parse(op, activation)?;
+    if bias.shape() != &kernel.shape()[3..] {
+        let message = format!(
+            "the bias has shape {} but the kernel has shape {}; it needs one value for each filter",
+            bias.show_shape(),
+            kernel.show_shape()
+        );
+        return Err(Error::shape(op, message));
+    }
+    let fused = matches!(kind, Activation::Linear | Activation::Relu);
+    if !fused || !attributes.geometry(x.shape(), kernel.shape()).takes_bias() {
+        let y = conv2d(x, kernel, strides, padding, dilation, groups)?;
+        return activate::bias_activation(&y, bias, activation);
+    }
+    let (x, kernel) = promote(x, kernel)?;
+    let (x, bias) = promote(&x, bias)?;
+    let dtype = x.dtype().to_float();
+    let operands = [&cast(&x, dtype)?, &cast(&kernel, dtype)?, &cast(&bias, dtype)?];
+    apply(BiasedConv2d { attributes, activation: kind }, &operands)
 }

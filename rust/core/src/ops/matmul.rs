@@ -1,14 +1,16 @@
 //! Matrix products.
 
-use autodan_kernels::gemm::{Matrix, gemm_batched, matmul_integer};
+use autodan_kernels::activate::Activation;
+use autodan_kernels::gemm::{Matrix, gemm_batched, gemm_bias, matmul_integer};
 
 use crate::error::{Error, Result, show_shape};
 use crate::layout::{Layout, Shape, broadcast_shapes};
 use crate::op::{Backward, Gradients, Op, Saves, SpecRef, Specs, apply, one};
 use crate::ops::binary::promote;
-use crate::ops::{reshape, swapaxes};
+use crate::ops::{activate, cast, reshape, swapaxes};
 use crate::storage::{In, Out, Stored};
 use crate::tensor::Tensor;
+use crate::with_float;
 
 /// The products of two stacks of matrices, whose leading axes broadcast.
 #[derive(Debug)]
@@ -93,6 +95,81 @@ impl Op for Matmul {
             context.when(1, || matmul(&swapaxes(&context.input(0)?, -1, -2)?, g))?,
         ]))
     }
+}
+
+/// `activation(x w + bias)`, the bias and activation in the product's own pass.
+#[derive(Debug)]
+struct Linear(Activation);
+
+impl Op for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs> {
+        Matmul.infer(&inputs[..2])
+    }
+
+    fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
+        with_float!(self.name(), inputs[0].dtype(), T => {
+            let (x, w) = (Operand::<T>::new(&inputs[0], &[])?, Operand::<T>::new(&inputs[1], &[])?);
+            let (bias, relu) = (inputs[2].contiguous::<T>()?, self.0 == Activation::Relu);
+            gemm_bias(x.matrix(0), w.matrix(0), &bias, relu, outputs[0].get()?)?;
+        });
+        Ok(())
+    }
+
+    fn saves(&self) -> Saves {
+        if self.0 == Activation::Linear { Saves::INPUTS } else { Saves::ALL }
+    }
+
+    fn vjp(&self, context: &Backward<'_>) -> Result<Gradients> {
+        let y = if self.0 == Activation::Linear { None } else { Some(context.output(0)?) };
+        let [g, bias] = activate::gradients(self.0, y.as_ref(), context.grad()?, context.needs(2))?;
+        Ok(Gradients::from_iter([
+            context.when(0, || matmul(&g, &swapaxes(&context.input(1)?, -1, -2)?))?,
+            context.when(1, || matmul(&swapaxes(&context.input(0)?, -1, -2)?, &g))?,
+            Some(bias),
+        ]))
+    }
+}
+
+/// `activation(x w + bias)` for a matrix w, with one bias for each of its columns; what stands before the last
+/// axis of x is rows. The activation is "linear", "relu", "tanh" or "sigmoid"; the first two, and the bias,
+/// cost no pass over the memory.
+///
+/// # Errors
+/// As [`matmul`] and [`bias_activation`](crate::ops::bias_activation); [`Error::Shape`] unless w is a matrix.
+pub fn linear(x: &Tensor, w: &Tensor, bias: &Tensor, activation: &str) -> Result<Tensor> {
+    let op = "linear";
+    let kind = activate::parse(op, activation)?;
+    if x.ndim() == 0
+        || w.ndim() != 2
+        || bias.shape() != &w.shape()[1..]
+        || w.shape()[0] != x.shape()[x.ndim() - 1]
+    {
+        let message = format!(
+            "an input of shape {}, weights of shape {} and a bias of shape {} do not match: the weights are (inputs, \
+             outputs) for the input's last side, and the bias has one value for each output",
+            x.show_shape(),
+            w.show_shape(),
+            bias.show_shape()
+        );
+        return Err(Error::shape(op, message));
+    }
+    let (x, w) = promote(x, w)?;
+    let (x, bias) = promote(&x, bias)?;
+    let dtype = x.dtype().to_float();
+    let (x, w, bias) = (cast(&x, dtype)?, cast(&w, dtype)?, cast(&bias, dtype)?);
+    if !matches!(kind, Activation::Linear | Activation::Relu) {
+        return activate::bias_activation(&matmul(&x, &w)?, &bias, activation);
+    }
+    let mut shape = Shape::from_slice(&x.shape()[..x.ndim() - 1]);
+    let rows = shape.iter().product();
+    let x = if x.ndim() == 2 { x } else { reshape(&x, &[rows, w.shape()[0]])? };
+    let y = apply(Linear(kind), &[&x, &w, &bias])?;
+    shape.push(w.shape()[1]);
+    if y.shape() == &shape[..] { Ok(y) } else { reshape(&y, &shape) }
 }
 
 /// How matrices of an element type are multiplied.

@@ -32,10 +32,10 @@ pub use compare::{
     equal, greater, greater_equal, isfinite, isinf, isnan, less, less_equal, logical_and, logical_not,
     logical_or, logical_xor, not_equal, select,
 };
-pub use conv::conv2d;
+pub use conv::{conv2d, conv2d_bias};
 pub use create::{arange, arange_integers, eye, linspace};
 pub use index::{concatenate, one_hot, pad, stack, take};
-pub use matmul::matmul;
+pub use matmul::{linear, matmul};
 pub use norm::batch_norm;
 pub use pool::{average_pool2d, max_pool2d};
 pub use reduce::{all, any, argmax, argmin, logsumexp, max, mean, min, prod, std, sum, var};

@@ -18,7 +18,7 @@ use crate::conv::depthwise::Channels;
 use crate::conv::halo::{Bands, Images};
 use crate::conv::{LONGEST, piece};
 use crate::element::Float;
-use crate::gemm::kernel::{Block, Multiply, PADDING, Run};
+use crate::gemm::kernel::{Block, Finish, Multiply, PADDING, Run};
 use crate::gemm::pack::{Gather, Strided};
 use crate::gemm::plan::{TASK, Tiling};
 use crate::out::Out;
@@ -67,6 +67,8 @@ pub(super) struct Correlation<'a, T> {
     pub(super) image: usize,
     pub(super) row: usize,
     pub(super) pixel: usize,
+    /// What is added to the output's channels, except to those of depthwise convolutions.
+    pub(super) finish: Option<Finish<T>>,
 }
 
 impl<T: Float> Correlation<'_, T> {
@@ -170,7 +172,7 @@ impl<T: Float> Correlation<'_, T> {
         let work = nr.saturating_mul(contraction.min(LONGEST));
         let pixels = piece(work, mr).min(self.cols.next_multiple_of(mr));
         let lines = piece(work.saturating_mul(pixels), 1);
-        let step = |rows: Range<usize>, pixel: usize, runs: &[Run], accumulate: bool| {
+        let step = |rows: Range<usize>, pixel: usize, runs: &[Run], accumulate: bool, last: bool| {
             let start = rows.start * self.strides[0] * band.row + group * self.depth;
             let output = band.output + rows.start * self.row + pixel * self.pixel + column;
             let block = Block {
@@ -195,6 +197,7 @@ impl<T: Float> Correlation<'_, T> {
                 nr,
                 by_panel: true,
                 accumulate,
+                finish: self.finish.filter(|_| last).map(|finish| finish.at(column)),
             };
             // SAFETY: the band holds what the taps of its rows reach, the packed weights end with
             // padding, and the caller has this part of the output to itself.
@@ -214,7 +217,9 @@ impl<T: Float> Correlation<'_, T> {
                 // Without taps there is one step, which writes the zeros.
                 for first in (0..runs.len().max(1)).step_by(parts) {
                     pace.step(work.saturating_mul(pixels * rows.len()));
-                    step(rows.clone(), pixel, &runs[first..runs.len().min(first + parts)], first > 0);
+                    let last = first + parts >= runs.len();
+                    let part = &runs[first..runs.len().min(first + parts)];
+                    step(rows.clone(), pixel, part, first > 0, last);
                 }
             }
         }
@@ -225,6 +230,9 @@ impl<T: Float> Correlation<'_, T> {
         let pixels = piece(taps.len().saturating_mul(self.groups), 4);
         let mut pace = Pace::default();
         for p in 0..band.rows {
+            let inside = self.inside(band.first + p);
+            let each = taps.len() / self.taps[0].len().max(1);
+            let taps = &taps[inside.start * each..inside.end * each];
             for pixel in (0..self.cols).step_by(pixels) {
                 let x_pixel = self.strides[1] * self.images.channels;
                 let channels = Channels {

@@ -14,7 +14,8 @@ mod weights;
 
 use crate::buffer::AllocError;
 use crate::element::Float;
-use crate::gemm::{Matrix, gemm};
+use crate::gemm::kernel::Finish;
+use crate::gemm::{Matrix, gemm, gemm_bias};
 use crate::out::Out;
 use crate::view::len;
 use correlate::{Correlation, Tap, Weights};
@@ -128,6 +129,11 @@ impl Conv2d {
         self.groups > 1 && self.groups == self.in_channels && self.groups == self.out_channels
     }
 
+    /// Whether [`forward_bias`] can do it.
+    pub fn takes_bias(&self) -> bool {
+        !self.is_depthwise()
+    }
+
     fn output_pixels(&self) -> usize {
         self.batch * self.out_height * self.out_width
     }
@@ -141,11 +147,46 @@ impl Conv2d {
 /// # Panics
 /// When lengths do not fit the sizes in `c`.
 pub fn forward<T: Float>(c: &Conv2d, x: &[T], w: &[T], y: &mut [T]) -> Result<(), AllocError> {
+    convolve(c, x, w, None, y)
+}
+
+/// `y = x * w + bias`, with one bias for each output channel, and 0 in place of what is negative if `relu`; as
+/// [`forward`] otherwise. The bias is added as the sums leave the registers.
+///
+/// # Errors
+/// [`AllocError`] when there is no memory for packed weights.
+///
+/// # Panics
+/// When lengths do not fit the sizes in `c`, and unless [`Conv2d::takes_bias`].
+pub fn forward_bias<T: Float>(
+    c: &Conv2d,
+    x: &[T],
+    w: &[T],
+    bias: &[T],
+    relu: bool,
+    y: &mut [T],
+) -> Result<(), AllocError> {
+    assert_eq!(bias.len(), c.out_channels, "wrong number of biases");
+    assert!(c.takes_bias(), "depthwise convolutions take no bias");
+    convolve(c, x, w, Some((bias, relu)), y)
+}
+
+fn convolve<T: Float>(
+    c: &Conv2d,
+    x: &[T],
+    w: &[T],
+    bias: Option<(&[T], bool)>,
+    y: &mut [T],
+) -> Result<(), AllocError> {
     c.check(x.len(), w.len(), y.len());
     if c.is_pointwise() {
         let (pixels, inputs, outputs) = (c.output_pixels(), c.in_channels, c.out_channels);
         let x = Matrix::new(x, 0, pixels, inputs, inputs as isize, 1);
-        return gemm(x, Matrix::new(w, 0, inputs, outputs, outputs as isize, 1), y);
+        let w = Matrix::new(w, 0, inputs, outputs, outputs as isize, 1);
+        return match bias {
+            Some((bias, relu)) => gemm_bias(x, w, bias, relu, y),
+            None => gemm(x, w, y),
+        };
     }
     let taps = |dim: usize, kernel: usize| {
         let at = |k: usize| (k * c.dilation[dim]) as isize - c.padding[dim][0] as isize;
@@ -175,6 +216,7 @@ pub fn forward<T: Float>(c: &Conv2d, x: &[T], w: &[T], y: &mut [T]) -> Result<()
         image: c.out_height * c.out_width * c.out_channels,
         row: c.out_width * c.out_channels,
         pixel: c.out_channels,
+        finish: bias.map(|(bias, relu)| Finish { bias: bias.as_ptr(), relu }),
     }
     .run()
 }
@@ -224,6 +266,7 @@ pub fn backward_data<T: Float>(c: &Conv2d, dy: &[T], w: &[T], dx: &mut [T]) -> R
             image: c.in_height * c.in_width * c.in_channels,
             row: down * c.in_width * c.in_channels,
             pixel: across * c.in_channels,
+            finish: None,
         }
         .run()?;
     }

@@ -212,6 +212,7 @@ impl<T: Float> WeightGradient<'_, T> {
                 nr,
                 by_panel: true,
                 accumulate: band.accumulate,
+                finish: None,
             };
             // SAFETY: the band holds what the kernel reads for its rows, the gradient has those
             // rows, and the caller has the unit's weights to itself.

@@ -90,6 +90,26 @@ pub(crate) struct Block<'r, T> {
     pub(crate) by_panel: bool,
     /// Whether the sums are added to `c` or replace it.
     pub(crate) accumulate: bool,
+    /// What is done to finished sums on their way to `c`.
+    pub(crate) finish: Option<Finish<T>>,
+}
+
+/// What a layer does to the sums of a product: it adds a bias for each column, and may drop what is negative.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<T> {
+    /// That of the block's first column.
+    pub(crate) bias: *const T,
+    pub(crate) relu: bool,
+}
+
+// SAFETY: the bias is only read, while it is borrowed by the kernel that made this, and is Sync.
+unsafe impl<T: Sync> Sync for Finish<T> {}
+
+impl<T> Finish<T> {
+    /// For the columns from `column` on.
+    pub(crate) fn at(self, column: usize) -> Self {
+        Finish { bias: self.bias.wrapping_add(column), ..self }
+    }
 }
 
 /// How many rows a tile of so many vectors may have (0: no such tile), and the vector's length.
@@ -169,7 +189,7 @@ impl<'r, T: Float> Multiply<'r, T> {
     /// # Safety
     /// All elements of `a` and `b` that the block's formula names are readable, with `b_padded` also
     /// [`PADDING`] elements after each; the `rows` x `cols` elements of `c`, at distance `c_row`, of every
-    /// line are writable and in nobody else's use.
+    /// line are writable and in nobody else's use; a bias has `cols` readable elements.
     #[inline(always)]
     pub(crate) unsafe fn new(block: Block<'r, T>) -> Self {
         Multiply(block)
@@ -225,6 +245,7 @@ unsafe fn panel_tile<V: Vector>(block: &Block<V::Scalar>, i: usize, j: usize) {
                 a: block.a.wrapping_offset(i as isize * block.a_tile + (row / 3) as isize * block.a_group),
                 b: block.b.wrapping_offset(j as isize * block.b_panel + col as isize),
                 c: block.c.wrapping_add((i * block.mr + row) * block.c_row + j * block.nr + col),
+                column: j * block.nr + col,
                 last: width - (width.div_ceil(V::LEN) - 1) * V::LEN,
             };
             // SAFETY: promised by the caller; the tile lies within the block.
@@ -241,6 +262,8 @@ struct Tile<'b, 'r, T> {
     a: *const T,
     b: *const T,
     c: *mut T,
+    /// Its first column in the block.
+    column: usize,
     last: usize,
 }
 
@@ -329,25 +352,54 @@ impl<T: Float> Tile<'_, '_, T> {
                 b = b.wrapping_offset(b_k);
             }
         }
+        let mut accumulate = block.accumulate;
+        if let Some(Finish { bias, relu }) = block.finish {
+            let mut biases = [V::zero(); NV];
+            unrolled!(J, NV, {
+                // SAFETY: the caller promises a bias for the tile's columns.
+                biases[J] = unsafe { self.load::<V, NV>(bias.wrapping_add(self.column), J) };
+            });
+            unrolled!(I, MR, {
+                unrolled!(J, NV, {
+                    if accumulate {
+                        // SAFETY: the caller promises the tile of `c`.
+                        let old = unsafe { self.load::<V, NV>(self.c.wrapping_add(I * block.c_row), J) };
+                        sums[I][J] = old.add(sums[I][J]);
+                    }
+                    let sum = sums[I][J].add(biases[J]);
+                    sums[I][J] = if relu { sum.maximum(V::zero()) } else { sum };
+                });
+            });
+            accumulate = false;
+        }
         unrolled!(I, MR, {
             unrolled!(J, NV, {
-                let at = self.c.wrapping_add(I * block.c_row + J * V::LEN);
+                let row = self.c.wrapping_add(I * block.c_row);
                 // SAFETY: the caller promises the tile of `c`; only lanes in use are touched.
                 unsafe {
+                    let sum =
+                        if accumulate { self.load::<V, NV>(row, J).add(sums[I][J]) } else { sums[I][J] };
                     if J < NV - 1 || self.last == V::LEN {
-                        let old = if block.accumulate { V::load(at) } else { V::zero() };
-                        (if block.accumulate { old.add(sums[I][J]) } else { sums[I][J] }).store(at);
+                        sum.store(row.wrapping_add(J * V::LEN));
                     } else {
-                        let sum = if block.accumulate {
-                            V::load_partial(at, self.last).add(sums[I][J])
-                        } else {
-                            sums[I][J]
-                        };
-                        sum.store_partial(at, self.last);
+                        sum.store_partial(row.wrapping_add(J * V::LEN), self.last);
                     }
                 }
             });
         });
+    }
+
+    /// Vector `j` of a row of the tile: its lanes in use.
+    ///
+    /// # Safety
+    /// They are readable.
+    #[inline(always)]
+    unsafe fn load<V: Vector<Scalar = T>, const NV: usize>(&self, row: *const T, j: usize) -> V {
+        let at = row.wrapping_add(j * V::LEN);
+        // SAFETY: promised by the caller.
+        unsafe {
+            if j < NV - 1 || self.last == V::LEN { V::load(at) } else { V::load_partial(at, self.last) }
+        }
     }
 
     /// The step of the contraction that is `step` steps from `a`, with the vectors at `b`.

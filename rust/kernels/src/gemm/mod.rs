@@ -21,6 +21,7 @@ use crate::element::{Element, Float, Number};
 use crate::out::Out;
 use crate::par::{self, Pace};
 use crate::view::len;
+use kernel::Finish;
 use pack::Strided;
 
 /// Steps of the contraction in one block: enough that adding its sums to the output costs little,
@@ -104,7 +105,38 @@ impl<'a, T> Matrix<'a, T> {
 pub fn gemm<T: Float>(a: Matrix<T>, b: Matrix<T>, c: &mut [T]) -> Result<(), AllocError> {
     assert_eq!(a.cols, b.rows, "inner sizes differ");
     assert_eq!(Some(c.len()), len(&[a.rows, b.cols]), "wrong output size");
-    product::product(a.strided(), b.strided(), Out::new(c))
+    product::product(a.strided(), b.strided(), Out::new(c), None)
+}
+
+/// `c = a b + bias`, with one bias for each column, and 0 in place of what is negative if `relu`; as
+/// [`gemm`] otherwise. The bias is added as the sums leave the registers.
+///
+/// ```
+/// use autodan_kernels::gemm::{Matrix, gemm_bias};
+///
+/// let (a, identity) = ([1.0f32, -2.0, 3.0, 4.0], [1.0, 0.0, 0.0, 1.0]);
+/// let mut c = [0.0; 4];
+/// gemm_bias(Matrix::new(&a, 0, 2, 2, 2, 1), Matrix::new(&identity, 0, 2, 2, 2, 1), &[0.5, 1.0], true, &mut c)?;
+/// assert_eq!(c, [1.5, 0.0, 3.5, 5.0]);
+/// # Ok::<(), autodan_kernels::buffer::AllocError>(())
+/// ```
+///
+/// # Errors
+/// [`AllocError`] when there is no memory for packed operands.
+///
+/// # Panics
+/// When the sizes do not fit together.
+pub fn gemm_bias<T: Float>(
+    a: Matrix<T>,
+    b: Matrix<T>,
+    bias: &[T],
+    relu: bool,
+    c: &mut [T],
+) -> Result<(), AllocError> {
+    assert_eq!(a.cols, b.rows, "inner sizes differ");
+    assert_eq!(b.cols, bias.len(), "wrong number of biases");
+    assert_eq!(Some(c.len()), len(&[a.rows, b.cols]), "wrong output size");
+    product::product(a.strided(), b.strided(), Out::new(c), Some(Finish { bias: bias.as_ptr(), relu }))
 }
 
 /// Products of less than this many multiply-adds share a task, larger ones are cut themselves.
@@ -131,7 +163,7 @@ pub fn gemm_batched<'a, T: Float>(
         assert_eq!((a.rows, a.cols, b.rows, b.cols), (m, k, k, n), "sizes differ within the batch");
         // SAFETY: the items' parts of the output are disjoint, and each is used once.
         let c = unsafe { out.slice(i * m * n..(i + 1) * m * n) };
-        product::product(a.strided(), b.strided(), Out::new(c))
+        product::product(a.strided(), b.strided(), Out::new(c), None)
     };
     let work = m.saturating_mul(n).saturating_mul(k);
     if work >= SMALL {

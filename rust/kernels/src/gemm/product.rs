@@ -3,7 +3,7 @@
 use crate::buffer::{AllocError, Buffer};
 use crate::element::Float;
 use crate::gemm::KC;
-use crate::gemm::kernel::{Block, Multiply, PADDING, Run};
+use crate::gemm::kernel::{Block, Finish, Multiply, PADDING, Run};
 use crate::gemm::pack::{Gather, Strided};
 use crate::gemm::plan::{Grid, Tiling};
 use crate::out::Out;
@@ -24,18 +24,24 @@ const NEAR: usize = 256 * 1024;
 const ALIASED: usize = 4096;
 
 /// `c = a b`, row-major, overwritten. The operands' elements are readable ([`super::Matrix`] has
-/// checked them) and `c` has room for all of the output.
-pub(super) fn product<T: Float>(a: Strided<T>, b: Strided<T>, c: Out<T>) -> Result<(), AllocError> {
+/// checked them), `c` has room for all of the output, and a bias is as long as a row of it.
+pub(super) fn product<T: Float>(
+    a: Strided<T>,
+    b: Strided<T>,
+    c: Out<T>,
+    finish: Option<Finish<T>>,
+) -> Result<(), AllocError> {
     let (m, k, n) = (a.rows, a.cols, b.cols);
     if m == 0 || n == 0 {
         return Ok(());
     }
-    if k == 0 {
+    if k == 0 && finish.is_none() {
         // SAFETY: the only part in use.
         unsafe { c.slice(0..m * n) }.fill(T::ZERO);
         return Ok(());
     }
-    let swapped = swap(&a, &b);
+    // A bias belongs to columns of the output as it is.
+    let swapped = finish.is_none() && swap(&a, &b);
     let (a, b) = if swapped { (b.transposed(), a.transposed()) } else { (a, b) };
     let tiling = Tiling::<T>::new(a.rows, b.cols);
     let product = Product {
@@ -43,12 +49,13 @@ pub(super) fn product<T: Float>(a: Strided<T>, b: Strided<T>, c: Out<T>) -> Resu
         pack_b: packs_vectors(&b, a.rows, &tiling),
         tiling,
         swapped,
+        finish,
         c,
         c_row: n,
     };
     // The vector operand is packed in parts of a bounded size.
     let cols = match product.pack_b {
-        true => (MAX_PACKED / k).max(1).next_multiple_of(tiling.nr).min(b.cols),
+        true => (MAX_PACKED / k.max(1)).max(1).next_multiple_of(tiling.nr).min(b.cols),
         false => b.cols,
     };
     (0..b.cols)
@@ -96,6 +103,7 @@ struct Product<'a, T> {
     pack_a: bool,
     pack_b: bool,
     swapped: bool,
+    finish: Option<Finish<T>>,
     c: Out<'a, T>,
     /// The distance of the rows of `c` as the caller sees it.
     c_row: usize,
@@ -129,7 +137,8 @@ impl<T: Float> Product<'_, T> {
         let tall = rows.next_multiple_of(mr);
         let mut packed = Buffer::new(if self.pack_a { tall * KC.min(*k) } else { 0 })?;
         let mut pace = Pace::default();
-        for p in (0..*k).step_by(KC) {
+        // Without a contraction there is one step, which writes the bias.
+        for p in (0..(*k).max(1)).step_by(KC) {
             let depth = KC.min(k - p);
             pace.step(depth * rows * cols);
             let part = a.part(row, rows, p, depth);
@@ -166,6 +175,7 @@ impl<T: Float> Product<'_, T> {
                 nr,
                 by_panel: depth * cols > RESIDENT,
                 accumulate: p > 0,
+                finish: self.finish.filter(|_| p + depth == *k).map(|finish| finish.at(col)),
             };
             // SAFETY: the block lies within the operands, which their matrices have checked, or
             // within the packed copies, made with this layout; blocks of different tasks do not
