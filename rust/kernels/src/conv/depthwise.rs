@@ -22,6 +22,9 @@ pub(super) struct Channels<'r, T> {
 /// Pixels whose sums are in registers at once, sharing the loads of weights.
 const PIXELS: usize = 4;
 
+/// Taps whose sums are in registers at once, sharing the loads of the gradient: those of a 3 x 3 kernel.
+const NINE: usize = 9;
+
 /// `y = sum over taps of x w`.
 pub(super) struct Forward<'r, T>(Channels<'r, T>);
 
@@ -41,10 +44,11 @@ impl<T: Float> Kernel<T> for Forward<'_, T> {
     #[inline(always)]
     fn run<V: Vector<Scalar = T>>(self) {
         let row = &self.0;
-        for channel in (0..row.channels).step_by(V::LEN) {
-            let lanes = V::LEN.min(row.channels - channel);
-            for pixel in (0..row.pixels).step_by(PIXELS) {
-                let pixels = PIXELS.min(row.pixels - pixel);
+        // Pixels in the outer loop, so that the output is written in order.
+        for pixel in (0..row.pixels).step_by(PIXELS) {
+            let pixels = PIXELS.min(row.pixels - pixel);
+            for channel in (0..row.channels).step_by(V::LEN) {
+                let lanes = V::LEN.min(row.channels - channel);
                 // SAFETY: promised to `Forward::new`.
                 unsafe {
                     match (pixels == PIXELS, lanes == V::LEN) {
@@ -120,27 +124,47 @@ impl<T: Float> Kernel<T> for Backward<'_, T> {
         let row = &self.row;
         for channel in (0..row.channels).step_by(V::LEN) {
             let lanes = V::LEN.min(row.channels - channel);
-            for tap in row.taps {
-                let x = row.x.wrapping_offset(tap.a).wrapping_add(channel);
-                let y = row.y.cast_const().wrapping_add(channel);
+            for taps in row.taps.chunks(NINE) {
                 // SAFETY: promised to `Backward::new`.
                 unsafe {
-                    // Chains of their own for pixels modulo 4, so that they do not wait for each other.
-                    let mut sums = [V::zero(); PIXELS];
-                    for pixel in (0..row.pixels).step_by(PIXELS) {
-                        for i in 0..PIXELS {
-                            if pixel + i < row.pixels {
-                                let x = load::<V>(x.wrapping_add((pixel + i) * row.x_pixel), lanes);
-                                let y = load::<V>(y.wrapping_add((pixel + i) * row.y_pixel), lanes);
-                                sums[i] = x.mul_add(y, sums[i]);
-                            }
-                        }
+                    match <&[Run; NINE]>::try_from(taps) {
+                        Ok(taps) => self.taps::<V, NINE>(taps, channel, lanes),
+                        Err(_) => taps.iter().for_each(|&tap| self.taps::<V, 1>(&[tap], channel, lanes)),
                     }
-                    let sum = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
-                    let w = self.w.wrapping_offset(tap.b).wrapping_add(channel);
-                    load::<V>(w, lanes).add(sum).store_partial(w, lanes);
                 }
             }
+        }
+    }
+}
+
+impl<T: Float> Backward<'_, T> {
+    /// The gradients of these taps' weights, for `lanes` channels from `channel` on.
+    ///
+    /// # Safety
+    /// As [`Backward::new`].
+    #[inline(always)]
+    unsafe fn taps<V: Vector<Scalar = T>, const N: usize>(
+        &self,
+        taps: &[Run; N],
+        channel: usize,
+        lanes: usize,
+    ) {
+        let row = &self.row;
+        let mut sums = [V::zero(); N];
+        for pixel in 0..row.pixels {
+            // SAFETY: promised by the caller.
+            unsafe {
+                let y = load::<V>(row.y.cast_const().wrapping_add(pixel * row.y_pixel + channel), lanes);
+                for i in 0..N {
+                    let x = row.x.wrapping_offset(taps[i].a).wrapping_add(pixel * row.x_pixel + channel);
+                    sums[i] = load::<V>(x, lanes).mul_add(y, sums[i]);
+                }
+            }
+        }
+        for i in 0..N {
+            let w = self.w.wrapping_offset(taps[i].b).wrapping_add(channel);
+            // SAFETY: promised by the caller.
+            unsafe { load::<V>(w, lanes).add(sums[i]).store_partial(w, lanes) };
         }
     }
 }

@@ -25,6 +25,15 @@ const OPEN: u64 = 1 << 15;
 const INSIDE: u64 = OPEN - 1;
 const EPOCH: u64 = 1 << 16;
 
+/// The most parts that a region's tasks are divided into, for as many threads to begin with: each its own,
+/// before it helps with the others'. So in region after region a thread meets what it wrote in the last one
+/// in its own cache, and not in its neighbour's.
+const PARTS: usize = 16;
+
+/// A counter that shares its cache line with no other.
+#[repr(align(128))]
+struct Next(AtomicUsize);
+
 pub(super) struct Pool {
     workers: usize,
     /// One region at a time. Taken with acquire and given with release, so that a region's owner
@@ -32,9 +41,9 @@ pub(super) struct Pool {
     busy: AtomicBool,
     gate: AtomicU64,
     job: UnsafeCell<Option<Job>>,
-    /// The next task to claim. Relaxed: a claim orders nothing, what tasks write is published by the
-    /// gate.
-    next: AtomicUsize,
+    /// The next task to claim of each part of the tasks. Relaxed: a claim orders nothing, what tasks
+    /// write is published by the gate.
+    next: [Next; PARTS],
     /// The payload with which the region ends, the first one that came.
     failure: Mutex<Option<Payload>>,
     /// That there is one: threads inside leave at their next checkpoint. Relaxed: a hint, the payload
@@ -112,7 +121,7 @@ fn pool() -> Option<&'static Pool> {
         busy: AtomicBool::new(false),
         gate: AtomicU64::new(0),
         job: UnsafeCell::new(None),
-        next: AtomicUsize::new(0),
+        next: [const { Next(AtomicUsize::new(0)) }; PARTS],
         failure: Mutex::new(None),
         aborted: AtomicBool::new(false),
         sleepers: AtomicUsize::new(0),
@@ -126,7 +135,7 @@ fn pool() -> Option<&'static Pool> {
             let _ = std::thread::Builder::new()
                 .name(format!("autodan-{index}"))
                 .stack_size(2 << 20)
-                .spawn(move || worker(pool));
+                .spawn(move || worker(pool, index + 1));
         }
     });
     POOL.store(std::ptr::from_ref(pool).cast_mut(), Ordering::Release);
@@ -170,7 +179,9 @@ impl Pool {
         let job = Job { data: std::ptr::from_ref(f).cast(), call: call::<F>, tasks };
         // SAFETY: `busy` is held and the gate is closed with nobody inside, so nobody reads.
         unsafe { *self.job.get() = Some(job) };
-        self.next.store(0, Ordering::Relaxed);
+        for part in 0..self.parts(tasks) {
+            self.next[part].0.store(self.first(part, tasks), Ordering::Relaxed);
+        }
         self.aborted.store(false, Ordering::Relaxed);
         let epoch = self.gate.load(Ordering::Relaxed) & !(EPOCH - 1);
         // Releases the writes above to those who enter. Sequentially consistent, as are the sleepers'
@@ -182,7 +193,7 @@ impl Pool {
         }
         let generation = crate::fork::generation();
         REGION.set(Some(self));
-        let result = self.work(job);
+        let result = self.work(job, 0);
         REGION.set(None);
         if generation != crate::fork::generation() {
             // A signal handler has forked, and this is the child: those inside do not exist here.
@@ -212,27 +223,44 @@ impl Pool {
         }
     }
 
-    /// Claims tasks until none are left, or one unwinds. The caller is the region's owner or inside
-    /// its gate, so the closure behind `job` is alive.
-    fn work(&self, job: Job) -> Result<(), Payload> {
+    /// Claims tasks until none are left, or one unwinds; those of part `own` first. The caller is the
+    /// region's owner or inside its gate, so the closure behind `job` is alive.
+    fn work(&self, job: Job, own: usize) -> Result<(), Payload> {
         catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let index = self.next.fetch_add(1, Ordering::Relaxed);
-                if index >= job.tasks {
-                    return;
+            let parts = self.parts(job.tasks);
+            for part in (0..parts).map(|i| (own + i) % parts) {
+                let end = self.first(part + 1, job.tasks);
+                loop {
+                    let index = self.next[part].0.fetch_add(1, Ordering::Relaxed);
+                    if index >= end {
+                        break;
+                    }
+                    checkpoint();
+                    // SAFETY: see above: the region cannot end while this thread is inside it.
+                    unsafe { (job.call)(job.data, index) };
                 }
-                checkpoint();
-                // SAFETY: see above: the region cannot end while this thread is inside it.
-                unsafe { (job.call)(job.data, index) };
             }
         }))
+    }
+
+    /// How many parts so many tasks have.
+    fn parts(&self, tasks: usize) -> usize {
+        PARTS.min(self.workers + 1).min(tasks)
+    }
+
+    /// The first task of a part.
+    fn first(&self, part: usize, tasks: usize) -> usize {
+        let parts = self.parts(tasks);
+        tasks / parts * part + (tasks % parts).min(part)
     }
 
     /// Ends the region: nobody starts another task, and its owner unwinds with the first payload.
     fn fail(&self, payload: Payload) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
         self.aborted.store(true, Ordering::Relaxed);
-        self.next.store(usize::MAX / 2, Ordering::Relaxed);
+        for next in &self.next {
+            next.0.store(usize::MAX / 2, Ordering::Relaxed);
+        }
     }
 
     /// Waits until a region newer than `seen` is open; returns its gate value, or `None` to stop.
@@ -283,7 +311,7 @@ fn available_cached() -> usize {
     }
 }
 
-fn worker(pool: &'static Pool) {
+fn worker(pool: &'static Pool, index: usize) {
     REGION.set(Some(pool));
     let mut seen = 0;
     while let Some(mut gate) = pool.wait(seen) {
@@ -295,7 +323,7 @@ fn worker(pool: &'static Pool) {
                 Ok(_) => {
                     // SAFETY: inside the gate, the job is set and nobody writes it.
                     if let Some(job) = unsafe { *pool.job.get() }
-                        && let Err(payload) = pool.work(job)
+                        && let Err(payload) = pool.work(job, index)
                     {
                         pool.fail(payload);
                     }
