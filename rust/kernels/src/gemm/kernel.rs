@@ -14,8 +14,8 @@
 //! So an image is never unrolled into a matrix of patches. A tile of `rows` x `nv` vectors keeps its
 //! sums in registers; for each step of the contraction it loads `nv` vectors, broadcasts `rows`
 //! elements and does their product's fused multiply-adds. The largest tiles fill the register file
-//! ([`Limits`]): 14 x 2 vectors of AVX-512 keep 28 sums, two vectors and one broadcast in 32
-//! registers, so that each loaded vector feeds 14 multiply-adds.
+//! ([`Limits`]): 6 x 4 vectors of AVX-512 keep 24 sums, four vectors and one broadcast in 32
+//! registers, and need ten loads for 24 multiply-adds; 14 x 2 are for outputs two vectors wide.
 //!
 //! **Order of summation.** Every element of the output is one chain over the contraction index, from
 //! zero, in order; the tile that it falls into and where its operands lie make no difference.

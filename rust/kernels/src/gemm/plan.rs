@@ -19,9 +19,10 @@ pub(crate) struct Tiling<T> {
 impl<T: Float> Tiling<T> {
     /// The tile whose count and shape cost the fewest cycles for `rows` x `cols` outputs.
     ///
-    /// Rows are spread evenly over the tiles (32 rows are 11 + 11 + 10, not 14 + 14 + 4). A step of a
-    /// tile costs half a cycle for each multiply-add and for each load, and no less than the
-    /// latency that a chain of sums waits for. 14 x 2 needs the fewest loads: others must win by 5%.
+    /// Rows are spread evenly over the tiles (32 rows are 6 of 6, not 14 + 14 + 4). A step of a tile
+    /// costs its multiply-adds, and no less than the latency that a chain of sums waits for, and its loads:
+    /// they have ports of their own, but tiles with fewer of them were measured to be faster in this
+    /// proportion.
     pub(crate) fn new(rows: usize, cols: usize) -> Tiling<T> {
         let limits = Limits::of::<T>();
         let mut best = (f64::INFINITY, Tiling { mr: 1, nr: limits.lanes, element: PhantomData });
