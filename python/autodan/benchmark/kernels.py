@@ -178,6 +178,29 @@ def _conv() -> Iterator[Kernel]:
         yield from conv.kernels()
 
 
+def _layer() -> Iterator[Kernel]:
+    """Products and convolutions with bias and relu in the same pass."""
+    for m, k, n in ((32, 5408, 128), (256, 784, 512)):
+
+        def dense(m: int = m, k: int = k, n: int = n) -> Run:
+            x, w, bias = _numbers(m, k), _numbers(k, n, seed=1), _numbers(n, seed=2)
+            return lambda: _core.linear(x, w, bias, "relu")
+
+        seen = _size((m, k), (k, n), (n,))
+        yield Kernel("layer", f"dense {m}x{k}x{n}", 2.0 * m * k * n, seen, _size((m, n)), dense)
+    for channels, filters, side in ((1, 32, 28), (32, 64, 13)):
+        x, w = (32, side, side, channels), (3, 3, channels, filters)
+        y = (32, side - 2, side - 2, filters)
+
+        def conv(x: Shape = x, w: Shape = w) -> Run:
+            a, b, bias = _numbers(*x), _numbers(*w, seed=1), _numbers(w[3], seed=2)
+            return lambda: _core.conv2d_bias(a, b, bias, activation="relu")
+
+        name = f"conv B32 {channels}->{filters} {side}x{side} k3"
+        work = 2.0 * math.prod(y) * 9 * channels
+        yield Kernel("layer", name, work, _size(x, w, w[3:]), _size(y), conv)
+
+
 def _pool() -> Iterator[Kernel]:
     shape, window = (32, 26, 26, 32), 2
     out = (32, 13, 13, 32)
@@ -215,7 +238,7 @@ def _elementwise() -> Iterator[Kernel]:
             ("add", [shape, shape], 1, ad.add),
             ("exp", [shape], 1, ad.exp),
             ("tanh", [shape], 1, ad.tanh),
-            ("bias+relu", [shape, row], 2, lambda x, bias: ad.relu(x + bias)),
+            ("bias+relu", [shape, row], 2, lambda x, bias: _core.bias_activation(x, bias, "relu")),
         ):
             yield _call("elementwise", name, operands, shape, operations, function)
 
@@ -321,6 +344,7 @@ def _optimizer() -> Iterator[Kernel]:
 FAMILIES: dict[str, Callable[[], Iterator[Kernel]]] = {
     "matmul": _matmul,
     "conv": _conv,
+    "layer": _layer,
     "pool": _pool,
     "elementwise": _elementwise,
     "reduce": _reduce,
