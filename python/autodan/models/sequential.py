@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from autodan import ops
 from autodan._core import Tensor
 from autodan.layers import CLASSES, InputLayer, deserialize, serialize
+from autodan.layers.fusion import pools_at_once
 from autodan.layers.input_spec import KerasTensor, Shape, is_shape
 from autodan.layers.layer import Layer, undo_build_on_error
 from autodan.models.model import Model
@@ -184,8 +185,17 @@ class Sequential(Model):
         """Apply the layers; `training` reaches them through the calling context."""
         if self._shapes:
             inputs = self._fit_input(inputs)
-        for layer in self._sequence:
-            inputs = layer(inputs)
+        layers, shapes = self._sequence, self._shapes
+        at = 0
+        while at < len(layers):
+            layer = layers[at]
+            pair = layers[at : at + 2]
+            if shapes and len(pair) == 2 and pools_at_once(*pair, shapes[at + 1]):
+                inputs = layer(inputs, max_pool=True)
+                at += 2
+            else:
+                inputs = layer(inputs)
+                at += 1
         return inputs
 
     def _fit_input(self, inputs: Tensor) -> Tensor:
