@@ -188,14 +188,17 @@ class Sequential(Model):
         layers, shapes = self._sequence, self._shapes
         at = 0
         while at < len(layers):
-            layer = layers[at]
-            pair = layers[at : at + 2]
-            if shapes and len(pair) == 2 and pools_at_once(*pair, shapes[at + 1]):
+            layer, after = layers[at], at + 1
+            if (
+                shapes
+                and after < len(layers)
+                and pools_at_once(layer, layers[after], shapes[after])
+            ):
                 inputs = layer(inputs, max_pool=True)
-                at += 2
+                after += 1
             else:
                 inputs = layer(inputs)
-                at += 1
+            at = after
         return inputs
 
     def _fit_input(self, inputs: Tensor) -> Tensor:
