@@ -130,6 +130,9 @@ LARGE = {
     "dot": lambda: ad.matmul(big(600_001), big(600_001)),
     "conv2d": lambda: _core.conv2d(big(8, 28, 28, 16), big(3, 3, 16, 32), padding="same"),
     "depthwise": lambda: _core.conv2d(big(8, 28, 28, 32), big(3, 3, 1, 32), groups=32),
+    "conv2d_max_pool": lambda: _core.conv2d_max_pool(
+        big(8, 28, 28, 16), big(3, 3, 16, 32), big(32), padding="same", activation="relu"
+    ),
     "max_pool2d": lambda: _core.max_pool2d(big(16, 28, 28, 32), 2),
     "average_pool2d": lambda: _core.average_pool2d(big(16, 28, 28, 32), 3, 2, "same"),
     "batch_norm": lambda: _core.batch_norm(big(64, 14, 14, 32), big(32), big(32)),
@@ -153,7 +156,9 @@ def test_the_same_bits_at_any_number_of_threads(name, threads):
     assert all(same_bits(results[0], result) for result in results[1:])
 
 
-@pytest.mark.parametrize("name", ["conv2d", "matmul", "max_pool2d", "batch_norm", "softmax"])
+@pytest.mark.parametrize(
+    "name", ["conv2d", "conv2d_max_pool", "matmul", "max_pool2d", "batch_norm", "softmax"]
+)
 def test_the_same_gradients_at_any_number_of_threads(name, threads):
     def run():
         x, w = big(16, 14, 14, 16), big(3, 3, 16, 32)
@@ -163,6 +168,7 @@ def test_the_same_gradients_at_any_number_of_threads(name, threads):
         b = ad.tensor(big(16), requires_grad=True)
         y = {
             "conv2d": lambda: _core.conv2d(x, w),
+            "conv2d_max_pool": lambda: _core.conv2d_max_pool(x, w, w[0, 0, 0]),
             "matmul": lambda: x @ w,
             "max_pool2d": lambda: _core.max_pool2d(x, 3, 2),
             "batch_norm": lambda: _core.batch_norm(x, b, b)[0],

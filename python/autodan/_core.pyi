@@ -62,6 +62,7 @@ __all__ = [
     "concatenate",
     "conv2d",
     "conv2d_bias",
+    "conv2d_max_pool",
     "cos",
     "cosh",
     "cumsum",
@@ -646,6 +647,20 @@ def conv2d_bias(
     """`activation(conv2d(x, kernel) + bias)` with one bias for each filter; `activation` is
     "linear", "relu", "tanh" or "sigmoid". The first two, and the bias, cost no pass over the
     memory.
+    """
+
+def conv2d_max_pool(
+    x: _TensorLike,
+    kernel: _TensorLike,
+    bias: _TensorLike,
+    strides: _Pair = 1,
+    padding: _Padding = "valid",
+    dilation: _Pair = 1,
+    groups: int = 1,
+    activation: str = "linear",
+) -> Tensor:
+    """The largest element of each 2 x 2 window of `activation(conv2d(x, kernel) + bias)`, in one
+    pass; an odd last row or column is in no window. `activation` is "linear" or "relu".
     """
 
 def cos(x: _TensorLike) -> Tensor:

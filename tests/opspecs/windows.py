@@ -97,6 +97,36 @@ def max_pool2d(x, pool_size, strides=None, padding="valid"):
     return np.max([tap for _, _, tap in taps], axis=0)
 
 
+def conv2d_max_pool(x, kernel, bias, **kwargs):
+    return max_pool2d(conv2d_bias(x, kernel, bias, **kwargs), (2, 2))
+
+
+def of_conv2d_max_pool(expected, x, kernel, bias, activation="linear", **kwargs):
+    return max_pool2d(of_conv2d_bias(0.0, x, kernel, bias, **kwargs), (2, 2))
+
+
+def away_from_ties(x, kernel, bias, activation="linear", **kwargs):
+    """Return whether each window has one clear maximum, clearly on one side of 0."""
+    z = conv2d(x, kernel, **kwargs) + bias
+    taps = [tap for _, _, tap in windows(z, (2, 2), (2, 2), "valid", (1, 1), 0)]
+    second, first = np.sort(taps, axis=0)[2:]
+    gaps = np.minimum(first - second, np.abs(first))
+    # Where relu is 0 all over the window, so is the gradient.
+    gaps = np.where(first < 0, np.abs(first), gaps) if activation == "relu" else gaps
+    return np.min(gaps, initial=1.0) > 1e-3
+
+
+@st.composite
+def pooled_convolutions(draw: st.DrawFn) -> Call:
+    """Draw a convolution with a window of 2 x 2 in its output, and a little more."""
+    call = draw(convolutions())
+    (batch, *sides, channels), kernel = call.shapes
+    sides = [side + stride for side, stride in zip(sides, call.kwargs["strides"], strict=True)]
+    activation = draw(st.sampled_from(("linear", "relu")))
+    shapes = ((batch, *sides, channels), kernel, kernel[3:])
+    return Call(shapes, {**call.kwargs, "activation": activation})
+
+
 def average_pool2d(x, pool_size, strides=None, padding="valid"):
     strides = strides or pool_size
     total = sum(tap for _, _, tap in windows(x, pool_size, strides, padding, (1, 1), 0))
@@ -274,6 +304,48 @@ SPECS = (
                 ),
                 ValueError,
                 "conv2d_bias: activation 'gelu' must be",
+            ),
+        ),
+    ),
+    Spec(
+        name="conv2d_max_pool",
+        op=_core.conv2d_max_pool,
+        reference=conv2d_max_pool,
+        calls=pooled_convolutions(),
+        dtypes=TO_FLOAT,
+        bound=of_conv2d_max_pool,
+        gradients=(0, 1, 2),
+        away=away_from_ties,
+        second=False,
+        special=True,
+        zero_sign=False,
+        errors=(
+            Error(
+                lambda: _core.conv2d_max_pool(IMAGES, ad.ones((3, 3, 1, 4)), ad.ones(4)),
+                ValueError,
+                r"conv2d_max_pool: the input of shape \(1, 4, 4, 2\) has 2 channels.*takes 1",
+            ),
+            Error(
+                lambda: _core.conv2d_max_pool(IMAGES, ad.ones((3, 3, 2, 4)), ad.ones(3)),
+                ValueError,
+                r"conv2d_max_pool: the bias has shape \(3,\) but the kernel .*\(3, 3, 2, 4\)",
+            ),
+            Error(
+                lambda: _core.conv2d_max_pool(IMAGES, ad.ones((4, 3, 2, 4)), ad.ones(4)),
+                ValueError,
+                r"conv2d_max_pool: the input of shape \(1, 4, 4, 2\) .* 1 x 2 pixels, too few",
+            ),
+            Error(
+                lambda: _core.conv2d_max_pool(
+                    IMAGES, ad.ones((3, 3, 2, 4)), ad.ones(4), activation="tanh"
+                ),
+                ValueError,
+                "conv2d_max_pool: activation 'tanh' must be 'linear' or 'relu'",
+            ),
+            Error(
+                lambda: _core.conv2d_max_pool(IMAGES, ad.ones((1, 1, 2, 4)), ad.ones(4), groups=-1),
+                ValueError,
+                "conv2d_max_pool: groups=-1 must be at least 1",
             ),
         ),
     ),

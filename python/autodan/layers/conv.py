@@ -124,11 +124,19 @@ class Conv2D(Layer):
             )
         self.input_spec = InputSpec(ndim=4, axes={axis: channels})
 
-    def call(self, inputs: Tensor) -> Tensor:
-        """Return the output."""
+    def call(self, inputs: Tensor, max_pool: bool = False) -> Tensor:
+        """Return the output.
+
+        Args:
+            inputs: Images.
+            max_pool: Whether to return only the maximum of each 2 x 2 window of the output, for
+                the layers that `layers.fusion` names. Default False.
+        """
         if self.bias is not None and self.data_format == "channels_last":
             name, rest = activations.split(self.activation)
             window = self.strides, self.padding, self.dilation_rate, self.groups
+            if max_pool:
+                return _core.conv2d_max_pool(inputs, self.kernel, self.bias, *window, name)
             y = _core.conv2d_bias(inputs, self.kernel, self.bias, *window, name)
             return y if rest is None else rest(y)
         y = ops.conv(

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from autodan import ops
 from autodan._core import Tensor
 from autodan.layers import CLASSES, InputLayer, deserialize, serialize
+from autodan.layers.fusion import pools_at_once
 from autodan.layers.input_spec import KerasTensor, Shape, is_shape
 from autodan.layers.layer import Layer, undo_build_on_error
 from autodan.models.model import Model
@@ -184,8 +185,20 @@ class Sequential(Model):
         """Apply the layers; `training` reaches them through the calling context."""
         if self._shapes:
             inputs = self._fit_input(inputs)
-        for layer in self._sequence:
-            inputs = layer(inputs)
+        layers, shapes = self._sequence, self._shapes
+        at = 0
+        while at < len(layers):
+            layer, after = layers[at], at + 1
+            if (
+                shapes
+                and after < len(layers)
+                and pools_at_once(layer, layers[after], shapes[after])
+            ):
+                inputs = layer(inputs, max_pool=True)
+                after += 1
+            else:
+                inputs = layer(inputs)
+            at = after
         return inputs
 
     def _fit_input(self, inputs: Tensor) -> Tensor:

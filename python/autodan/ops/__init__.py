@@ -29,6 +29,7 @@ _INTERNAL = frozenset(
         "build_info",
         "conv2d",
         "conv2d_bias",
+        "conv2d_max_pool",
         "dropout",
         "linear",
         "fail_allocation",

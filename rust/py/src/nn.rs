@@ -20,6 +20,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
             bias_activation,
             conv2d,
             conv2d_bias,
+            conv2d_max_pool,
             linear,
             max_pool2d,
             average_pool2d,
@@ -148,6 +149,39 @@ fn conv2d_bias(
     let groups = group_count(op, groups)?;
     run(py, work(&x, &kernel), || {
         ops::conv2d_bias(&x.0, &kernel.0, &bias.0, strides, padding, dilation, groups, activation)
+    })
+}
+
+/// The largest element of each 2 x 2 window of `activation(conv2d(x, kernel) + bias)`, in one pass; an odd last
+/// row or column is in no window. `activation` is "linear" or "relu".
+///
+/// >>> image = ad.arange(4.0).reshape(1, 2, 2, 1)
+/// >>> _core.conv2d_max_pool(image, ad.ones((1, 1, 1, 1)), [0.5]).item()
+/// 3.5
+#[pyfunction]
+#[pyo3(
+    signature = (
+        x, kernel, bias, strides=Signed(vec![1]), padding=None, dilation=Signed(vec![1]), groups=1, activation="linear"
+    ),
+    text_signature = "(x, kernel, bias, strides=1, padding='valid', dilation=1, groups=1, activation='linear')"
+)]
+fn conv2d_max_pool(
+    py: Python<'_>,
+    x: Arg,
+    kernel: Arg,
+    bias: Arg,
+    strides: Signed,
+    padding: Option<&Bound<'_, PyAny>>,
+    dilation: Signed,
+    groups: i64,
+    activation: &str,
+) -> Output {
+    let op = "conv2d_max_pool";
+    let padding = self::padding(op, padding)?;
+    let (strides, dilation) = (two(op, "strides", strides)?, two(op, "dilation", dilation)?);
+    let groups = group_count(op, groups)?;
+    run(py, work(&x, &kernel), || {
+        ops::conv2d_max_pool(&x.0, &kernel.0, &bias.0, strides, padding, dilation, groups, activation)
     })
 }
 

@@ -119,7 +119,7 @@ fn check_padded(op: &'static str, images: &[usize], padded: [usize; 3]) -> Resul
 
 /// The attributes that all three ops share. Padding is explicit here.
 #[derive(Clone, Copy, Debug)]
-struct Attributes {
+pub(super) struct Attributes {
     strides: [usize; 2],
     dilation: [usize; 2],
     padding: [[usize; 2]; 2],
@@ -128,7 +128,7 @@ struct Attributes {
 
 impl Attributes {
     /// The attributes of a convolution of `x` with `kernel`, for `op`.
-    fn new(
+    pub(super) fn new(
         op: &'static str,
         x: &Tensor,
         kernel: &Tensor,
@@ -185,7 +185,7 @@ impl Attributes {
     }
 
     /// The kernels' description for operands of these shapes, checked by [`conv2d`].
-    fn geometry(&self, x: &[usize], w: &[usize]) -> Geometry {
+    pub(super) fn geometry(&self, x: &[usize], w: &[usize]) -> Geometry {
         let windows = |axis: usize| {
             let n = x[1 + axis] + self.padding[axis][0] + self.padding[axis][1];
             let reach = (w[axis] - 1) * self.dilation[axis] + 1;
@@ -236,15 +236,7 @@ impl Op for Conv2d {
     }
 
     fn vjp(&self, context: &Backward<'_>) -> Result<Gradients> {
-        let g = context.grad()?;
-        let (x, w) = (Shape::from_slice(context.input_shape(0)), Shape::from_slice(context.input_shape(1)));
-        Ok(Gradients::from_iter([
-            context
-                .when(0, || apply(Conv2dBackwardData { attributes: self.0, x }, &[g, &context.input(1)?]))?,
-            context.when(1, || {
-                apply(Conv2dBackwardWeights { attributes: self.0, w }, &[&context.input(0)?, g])
-            })?,
-        ]))
+        gradients(self.0, context, context.grad()?)
     }
 }
 
@@ -279,16 +271,21 @@ impl Op for BiasedConv2d {
     }
 
     fn vjp(&self, context: &Backward<'_>) -> Result<Gradients> {
-        let (x, w) = (Shape::from_slice(context.input_shape(0)), Shape::from_slice(context.input_shape(1)));
         let y = if self.activation == Activation::Linear { None } else { Some(context.output(0)?) };
         let [g, bias] = activate::gradients(self.activation, y.as_ref(), context.grad()?, context.needs(2))?;
-        let attributes = self.attributes;
-        Ok(Gradients::from_iter([
-            context.when(0, || apply(Conv2dBackwardData { attributes, x }, &[&g, &context.input(1)?]))?,
-            context.when(1, || apply(Conv2dBackwardWeights { attributes, w }, &[&context.input(0)?, &g]))?,
-            Some(bias),
-        ]))
+        let mut all = gradients(self.attributes, context, &g)?;
+        all.push(Some(bias));
+        Ok(all)
     }
+}
+
+/// The gradients with respect to x and w, the first two inputs of an op, from that of the convolution.
+pub(super) fn gradients(attributes: Attributes, context: &Backward<'_>, dy: &Tensor) -> Result<Gradients> {
+    let (x, w) = (Shape::from_slice(context.input_shape(0)), Shape::from_slice(context.input_shape(1)));
+    Ok(Gradients::from_iter([
+        context.when(0, || apply(Conv2dBackwardData { attributes, x }, &[dy, &context.input(1)?]))?,
+        context.when(1, || apply(Conv2dBackwardWeights { attributes, w }, &[&context.input(0)?, dy]))?,
+    ]))
 }
 
 /// `dx` from `dy` and `w`.

@@ -9,6 +9,7 @@ pub mod binary;
 pub mod cast;
 pub mod compare;
 pub mod conv;
+pub mod conv_pool;
 pub mod create;
 pub mod index;
 pub mod matmul;
@@ -33,6 +34,7 @@ pub use compare::{
     logical_or, logical_xor, not_equal, select,
 };
 pub use conv::{conv2d, conv2d_bias};
+pub use conv_pool::conv2d_max_pool;
 pub use create::{arange, arange_integers, eye, linspace};
 pub use index::{concatenate, one_hot, pad, stack, take};
 pub use matmul::{linear, matmul};

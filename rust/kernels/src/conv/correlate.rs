@@ -75,27 +75,44 @@ impl<T: Float> Correlation<'_, T> {
     /// Computes the output.
     pub(super) fn run(&self) -> Result<(), AllocError> {
         let total = self.batch * self.rows;
-        if total == 0 || self.cols == 0 || self.groups * self.width == 0 {
+        if self.is_empty() {
             return Ok(());
         }
-        let depthwise = self.depth == 1 && self.width == 1 && self.groups > 1;
-        let tiling = Tiling::<T>::new(self.cols, self.width);
-        let packed = if depthwise { Buffer::new(0)? } else { self.pack(tiling.nr)? };
-        let taps = self.taps[0].len() * self.taps[1].len();
-        let work = [self.cols, self.groups, self.width, taps, self.depth];
-        let work = work.into_iter().fold(1usize, usize::saturating_mul);
+        let weights = self.pack()?;
+        let work = self.row_work();
         let rows = (TASK / work.max(1)).max(total / MAX_TASKS).clamp(1, total);
         let parts = total.div_ceil(rows);
         // Few rows of many channels: tasks take some of the panels.
-        let panels = self.width.div_ceil(tiling.nr);
+        let panels = self.panels(&weights);
         let enough = (total.saturating_mul(work) / TASK).clamp(1, 8);
-        let splits = if depthwise { 1 } else { enough.div_ceil(parts).min(panels) };
+        let splits = if self.is_depthwise() { 1 } else { enough.div_ceil(parts).min(panels) };
         let split = panels.div_ceil(splits);
         par::try_for_each(parts * panels.div_ceil(split), |task| {
             let (part, first) = (task % parts, task / parts * split);
             let lines = part * rows..total.min((part + 1) * rows);
-            self.lines(lines, first..panels.min(first + split), &packed, &tiling, depthwise)
+            self.lines(lines, first..panels.min(first + split), &weights)
         })
+    }
+
+    /// Whether there is nothing to compute.
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch * self.rows == 0 || self.cols == 0 || self.groups * self.width == 0
+    }
+
+    /// The multiply-adds of an output row.
+    pub(super) fn row_work(&self) -> usize {
+        let taps = self.taps[0].len() * self.taps[1].len();
+        let work = [self.cols, self.groups, self.width, taps, self.depth];
+        work.into_iter().fold(1usize, usize::saturating_mul)
+    }
+
+    fn is_depthwise(&self) -> bool {
+        self.depth == 1 && self.width == 1 && self.groups > 1
+    }
+
+    /// The panels of output channels of a group.
+    pub(super) fn panels(&self, weights: &Packed<T>) -> usize {
+        self.width.div_ceil(weights.tiling.nr)
     }
 
     /// The kernel's rows through which output row `p` sees the image.
@@ -121,48 +138,23 @@ impl<T: Float> Correlation<'_, T> {
         &self,
         lines: Range<usize>,
         panels: Range<usize>,
-        packed: &[T],
-        tiling: &Tiling<T>,
-        depthwise: bool,
+        weights: &Packed<T>,
     ) -> Result<(), AllocError> {
-        let tallest = self.span(0, 0..lines.len().min(self.rows)).len();
-        let mut bands =
-            Bands::new(self.images, self.span(0, 0..self.rows), self.span(1, 0..self.cols), tallest)?;
-        let runs = self.runs(bands.row(), tiling.nr);
+        let mut rows = Rows::new(self, weights, lines.len())?;
         let mut line = lines.start;
         while line < lines.end {
             let (image, p) = (line / self.rows, line % self.rows);
             let end = self.rows.min(p + lines.end - line);
-            let band = Band {
-                input: bands.get(image, self.span(0, p..end)),
-                row: bands.row(),
-                output: self.first + image * self.image + p * self.row,
-                first: p,
-                rows: end - p,
-            };
-            if depthwise {
-                self.depthwise(&band, &runs);
-            } else {
-                for group in 0..self.groups {
-                    panels.clone().for_each(|panel| self.panel(&band, group, panel, &runs, packed, tiling));
-                }
-            }
+            let output = self.first + image * self.image + p * self.row;
+            rows.compute(image, p..end, panels.clone(), self.out.ptr().wrapping_add(output));
             line += end - p;
         }
         Ok(())
     }
 
     /// One panel of output channels for all rows of a band.
-    fn panel(
-        &self,
-        band: &Band<T>,
-        group: usize,
-        panel: usize,
-        runs: &[Run],
-        packed: &[T],
-        tiling: &Tiling<T>,
-    ) {
-        let Tiling { mr, nr, .. } = *tiling;
+    fn panel(&self, band: &Band<T>, group: usize, panel: usize, runs: &[Run], weights: &Packed<T>) {
+        let Tiling { mr, nr, .. } = weights.tiling;
         let taps = self.taps[0].len() * self.taps[1].len();
         let index = group * self.width.div_ceil(nr) + panel;
         let a_row = (self.strides[1] * self.images.channels) as isize;
@@ -174,7 +166,7 @@ impl<T: Float> Correlation<'_, T> {
         let lines = piece(work.saturating_mul(pixels), 1);
         let step = |rows: Range<usize>, pixel: usize, runs: &[Run], accumulate: bool, last: bool| {
             let start = rows.start * self.strides[0] * band.row + group * self.depth;
-            let output = band.output + rows.start * self.row + pixel * self.pixel + column;
+            let output = rows.start * self.row + pixel * self.pixel + column;
             let block = Block {
                 runs,
                 a: band.input.wrapping_add(start).wrapping_offset(pixel as isize * a_row),
@@ -182,11 +174,11 @@ impl<T: Float> Correlation<'_, T> {
                 a_group: 3 * a_row,
                 a_k: 1,
                 a_tile: mr as isize * a_row,
-                b: packed.as_ptr().wrapping_add(index * taps * self.depth * nr),
+                b: weights.panels.as_ptr().wrapping_add(index * taps * self.depth * nr),
                 b_k: nr as isize,
                 b_panel: 0,
                 b_padded: true,
-                c: self.out.ptr().wrapping_add(output),
+                c: band.output.wrapping_add(output),
                 c_row: self.pixel,
                 lines: rows.len(),
                 a_line: (self.strides[0] * band.row) as isize,
@@ -240,7 +232,7 @@ impl<T: Float> Correlation<'_, T> {
                     x: band.input.wrapping_add(p * self.strides[0] * band.row + pixel * x_pixel),
                     x_pixel,
                     w: self.weights.data.as_ptr(),
-                    y: self.out.ptr().wrapping_add(band.output + p * self.row + pixel * self.pixel),
+                    y: band.output.wrapping_add(p * self.row + pixel * self.pixel),
                     y_pixel: self.pixel,
                     pixels: pixels.min(self.cols - pixel),
                     channels: self.groups,
@@ -260,7 +252,7 @@ impl<T: Float> Correlation<'_, T> {
         let at = |y: &Tap, x: &Tap| {
             (y.at - top.at) * row as isize + (x.at - left.at) * self.images.channels as isize
         };
-        if self.depth == 1 && self.width == 1 && self.groups > 1 {
+        if self.is_depthwise() {
             let weight =
                 |y: &Tap, x: &Tap| (y.kernel * self.weights.kernel_width + x.kernel) * self.weights.tap;
             let tap = |y, x| Run { a: at(y, x), b: weight(y, x) as isize, len: 1 };
@@ -281,9 +273,16 @@ impl<T: Float> Correlation<'_, T> {
         runs
     }
 
+    /// The weights as the microkernel reads them.
+    pub(super) fn pack(&self) -> Result<Packed<T>, AllocError> {
+        let tiling = Tiling::<T>::new(self.cols, self.width);
+        let panels = if self.is_depthwise() { Buffer::new(0)? } else { self.pack_panels(tiling.nr)? };
+        Ok(Packed { panels, tiling })
+    }
+
     /// The weights as panels of `nr` output channels: for each group and panel, the taps in order,
     /// for each the input channels in order.
-    fn pack(&self, nr: usize) -> Result<Buffer<T>, AllocError> {
+    fn pack_panels(&self, nr: usize) -> Result<Buffer<T>, AllocError> {
         let [ys, xs] = &self.taps;
         let (taps, panels) = (ys.len() * xs.len(), self.width.div_ceil(nr));
         let size = taps * self.depth * nr;
@@ -329,12 +328,64 @@ impl<T: Float> Correlation<'_, T> {
     }
 }
 
+/// The weights in panels of output channels (none of depthwise kernels, which are read in place), and the
+/// register tile that they are packed for.
+pub(super) struct Packed<T: Float> {
+    panels: Buffer<T>,
+    tiling: Tiling<T>,
+}
+
+/// What computes output rows, so many at once, one task's: it keeps the scratch.
+pub(super) struct Rows<'a, T: Float> {
+    correlation: &'a Correlation<'a, T>,
+    weights: &'a Packed<T>,
+    bands: Bands<'a, T>,
+    runs: Vec<Run>,
+}
+
+impl<'a, T: Float> Rows<'a, T> {
+    pub(super) fn new(
+        correlation: &'a Correlation<'a, T>,
+        weights: &'a Packed<T>,
+        most: usize,
+    ) -> Result<Rows<'a, T>, AllocError> {
+        let (rows, cols) = (correlation.rows, correlation.cols);
+        let tallest = correlation.span(0, 0..most.min(rows)).len();
+        let (y, x) = (correlation.span(0, 0..rows), correlation.span(1, 0..cols));
+        let bands = Bands::new(correlation.images, y, x, tallest)?;
+        let runs = correlation.runs(bands.row(), weights.tiling.nr);
+        Ok(Rows { correlation, weights, bands, runs })
+    }
+
+    /// Computes these panels of the output rows `rows` of an image; the first pixel is written to `to`, the
+    /// others at the distances of the output.
+    pub(super) fn compute(&mut self, image: usize, rows: Range<usize>, panels: Range<usize>, to: *mut T) {
+        let correlation = self.correlation;
+        let band = Band {
+            input: self.bands.get(image, correlation.span(0, rows.clone())),
+            row: self.bands.row(),
+            output: to,
+            first: rows.start,
+            rows: rows.len(),
+        };
+        if correlation.is_depthwise() {
+            correlation.depthwise(&band, &self.runs);
+            return;
+        }
+        for group in 0..correlation.groups {
+            for panel in panels.clone() {
+                correlation.panel(&band, group, panel, &self.runs, self.weights);
+            }
+        }
+    }
+}
+
 /// Consecutive output rows of an image: their input and output.
 struct Band<T> {
     input: *const T,
     /// The distance of input rows.
     row: usize,
-    output: usize,
+    output: *mut T,
     /// The first output row in its image.
     first: usize,
     rows: usize,

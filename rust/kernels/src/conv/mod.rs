@@ -7,6 +7,7 @@
 mod correlate;
 mod depthwise;
 mod halo;
+mod pooled;
 mod scatter;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use crate::out::Out;
 use crate::view::len;
 use correlate::{Correlation, Tap, Weights};
 use halo::Images;
+pub use pooled::{forward_pooled, pooled_backward};
 use scatter::Scatter;
 
 /// The sizes of a convolution: input `[batch, in_height, in_width, in_channels]`, kernel
@@ -188,37 +190,7 @@ fn convolve<T: Float>(
             None => gemm(x, w, y),
         };
     }
-    let taps = |dim: usize, kernel: usize| {
-        let at = |k: usize| (k * c.dilation[dim]) as isize - c.padding[dim][0] as isize;
-        (0..kernel).map(|k| Tap { at: at(k), kernel: k }).collect()
-    };
-    let (depth, width) = (c.in_channels / c.groups, c.out_channels / c.groups);
-    Correlation {
-        images: Images { data: x, height: c.in_height, width: c.in_width, channels: c.in_channels },
-        batch: c.batch,
-        strides: c.strides,
-        taps: [taps(0, c.kernel_height), taps(1, c.kernel_width)],
-        weights: Weights {
-            data: w,
-            kernel_width: c.kernel_width,
-            tap: depth * c.out_channels,
-            group: width,
-            input: c.out_channels,
-            output: 1,
-        },
-        groups: c.groups,
-        depth,
-        width,
-        rows: c.out_height,
-        cols: c.out_width,
-        out: Out::new(y),
-        first: 0,
-        image: c.out_height * c.out_width * c.out_channels,
-        row: c.out_width * c.out_channels,
-        pixel: c.out_channels,
-        finish: bias.map(|(bias, relu)| Finish { bias: bias.as_ptr(), relu }),
-    }
-    .run()
+    c.correlation(x, w, bias, Out::new(y)).run()
 }
 
 /// The gradient of [`forward`] with respect to `x`, from that of its output: overwrites `dx`.
@@ -274,6 +246,51 @@ pub fn backward_data<T: Float>(c: &Conv2d, dy: &[T], w: &[T], dx: &mut [T]) -> R
 }
 
 impl Conv2d {
+    /// The convolution, with its bias and whether negative outputs are to be 0, as a correlation.
+    fn correlation<'a, T: Float>(
+        &self,
+        x: &'a [T],
+        w: &'a [T],
+        bias: Option<(&'a [T], bool)>,
+        out: Out<'a, T>,
+    ) -> Correlation<'a, T> {
+        let taps = |dim: usize, kernel: usize| {
+            let at = |k: usize| (k * self.dilation[dim]) as isize - self.padding[dim][0] as isize;
+            (0..kernel).map(|k| Tap { at: at(k), kernel: k }).collect()
+        };
+        let (depth, width) = (self.in_channels / self.groups, self.out_channels / self.groups);
+        Correlation {
+            images: Images {
+                data: x,
+                height: self.in_height,
+                width: self.in_width,
+                channels: self.in_channels,
+            },
+            batch: self.batch,
+            strides: self.strides,
+            taps: [taps(0, self.kernel_height), taps(1, self.kernel_width)],
+            weights: Weights {
+                data: w,
+                kernel_width: self.kernel_width,
+                tap: depth * self.out_channels,
+                group: width,
+                input: self.out_channels,
+                output: 1,
+            },
+            groups: self.groups,
+            depth,
+            width,
+            rows: self.out_height,
+            cols: self.out_width,
+            out,
+            first: 0,
+            image: self.out_height * self.out_width * self.out_channels,
+            row: self.out_width * self.out_channels,
+            pixel: self.out_channels,
+            finish: bias.map(|(bias, relu)| Finish { bias: bias.as_ptr(), relu }),
+        }
+    }
+
     /// The taps through which inputs at `phase` modulo the stride see the output, in output
     /// positions relative to theirs divided by the stride; the kernel turned round, so ascending.
     fn taps_back(&self, dim: usize, phase: usize) -> Vec<Tap> {

@@ -1,5 +1,6 @@
 //! Convolutions and their gradients against naive loops in float64.
 
+mod pooled;
 mod random;
 
 use super::{Conv2d, backward_data, backward_weights, forward};

@@ -52,6 +52,22 @@ impl Vector for F32x8 {
         // available (see `Vector`).
         unsafe { _mm256_maskstore_ps(ptr, first(n), self.0) }
     }
+    #[inline(always)]
+    unsafe fn load_bytes(ptr: *const u8) -> Self {
+        // SAFETY: the caller promises readable or writable memory of that length; the instruction set is
+        // available (see `Vector`).
+        unsafe { F32x8(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(ptr.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, ptr: *mut u8) {
+        // SAFETY: the caller promises readable or writable memory of that length; the instruction set is
+        // available (see `Vector`).
+        unsafe {
+            let words = _mm256_cvtps_epi32(self.0);
+            let halves = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_storel_epi64(ptr.cast(), _mm_packus_epi16(halves, halves));
+        }
+    }
 
     #[inline(always)]
     fn add(self, b: Self) -> Self {

@@ -49,6 +49,18 @@ impl Vector for F32x16 {
         // available (see `Vector`).
         unsafe { _mm512_mask_storeu_ps(ptr, first(n), self.0) }
     }
+    #[inline(always)]
+    unsafe fn load_bytes(ptr: *const u8) -> Self {
+        // SAFETY: the caller promises readable or writable memory of that length; the instruction set is
+        // available (see `Vector`).
+        unsafe { F32x16(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(ptr.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, ptr: *mut u8) {
+        // SAFETY: the caller promises readable or writable memory of that length; the instruction set is
+        // available (see `Vector`).
+        unsafe { _mm_storeu_si128(ptr.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0))) }
+    }
 
     #[inline(always)]
     fn add(self, b: Self) -> Self {

@@ -53,6 +53,37 @@ pub trait Vector: Copy {
     /// `ptr` is valid for writes of `n` elements, and `n <= LEN`.
     unsafe fn store_partial(self, ptr: *mut Self::Scalar, n: usize);
 
+    /// The `LEN` bytes at `ptr` as numbers.
+    ///
+    /// # Safety
+    /// `ptr` is valid for reads of `LEN` bytes.
+    #[inline(always)]
+    unsafe fn load_bytes(ptr: *const u8) -> Self {
+        let mut lanes = [Self::Scalar::ZERO; 16];
+        const { assert!(Self::LEN <= 16) };
+        for (i, lane) in lanes.iter_mut().enumerate().take(Self::LEN) {
+            // SAFETY: promised by the caller.
+            *lane = Self::Scalar::from_f64(f64::from(unsafe { *ptr.add(i) }));
+        }
+        // SAFETY: there are at least LEN lanes.
+        unsafe { Self::load(lanes.as_ptr()) }
+    }
+    /// Writes all lanes, whole numbers of 0 to 255, to `ptr` as bytes.
+    ///
+    /// # Safety
+    /// `ptr` is valid for writes of `LEN` bytes.
+    #[inline(always)]
+    unsafe fn store_bytes(self, ptr: *mut u8) {
+        let mut lanes = [Self::Scalar::ZERO; 16];
+        const { assert!(Self::LEN <= 16) };
+        // SAFETY: there are at least LEN lanes.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        for (i, lane) in lanes.iter().enumerate().take(Self::LEN) {
+            // SAFETY: promised by the caller.
+            unsafe { *ptr.add(i) = lane.to_f64() as u8 };
+        }
+    }
+
     /// `self + b`.
     fn add(self, b: Self) -> Self;
     /// `self - b`.

@@ -61,6 +61,15 @@ impl<T: Float> Kernel<T> for Check {
             };
             assert!((0..V::LEN).all(|i| out[i] == if i < n { lanes[i] } else { T::from_f64(99.0) }));
         }
+        let bytes: Vec<u8> = (0..V::LEN).map(|i| [0, 1, 7, 127, 128, 255][i % 6]).collect();
+        let (mut back, mut numbers) = (vec![9; V::LEN], vec![T::NAN; V::LEN]);
+        // SAFETY: all have LEN elements.
+        unsafe {
+            V::load_bytes(bytes.as_ptr()).store(numbers.as_mut_ptr());
+            V::load(numbers.as_ptr()).store_bytes(back.as_mut_ptr());
+        }
+        assert!(numbers.iter().zip(&bytes).all(|(x, &byte)| x.to_f64() == f64::from(byte)));
+        assert_eq!(back, bytes);
         // SAFETY: `lanes` has LEN elements.
         let x = unsafe { V::load(lanes.as_ptr()) };
         assert_eq!(x.reduce_add().to_f64(), lanes.iter().map(|x| x.to_f64()).sum::<f64>());
