@@ -211,7 +211,7 @@ def test_bad_arguments_are_one_line(arguments: list[str], message: str, capsys: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--match", "matmull"], "no kernel matches 'matmull'; there are matmul, conv, layer, pool"),
+        (["--match", "matmull"], "no kernel matches 'matmull'; there are matmul, conv, layer"),
         (["--match", "2048", "--quick"], "no quick kernel matches '2048'"),
         (["--threads", "5000"], "the number of threads, 5000, must be between 1 and"),
         (["--json", "no/folder/bench.json"], "No such file or directory: 'no/folder/bench.json'"),

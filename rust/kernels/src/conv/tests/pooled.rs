@@ -51,7 +51,7 @@ fn separate<T: Float>(c: &Conv2d, relu: bool, x: &[T], w: &[T], bias: &[T], dy: 
 }
 
 fn same<T: Float>(a: &[T], b: &[T]) -> bool {
-    a.iter().zip(b).all(|(a, b)| a == b || (a != a && b != b))
+    a.iter().zip(b).all(|(a, b)| a == b || (a.to_f64().is_nan() && b.to_f64().is_nan()))
 }
 
 fn check<T: Float>(c: &Conv2d, relu: bool, x: &[T], w: &[T], bias: &[T]) {
