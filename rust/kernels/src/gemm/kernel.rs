@@ -148,9 +148,10 @@ impl<V: Vector> Tiles<V> {
     };
 
     /// Steps of the contraction in one round of the innermost loop: several in the forms that do the bulk
-    /// of the work.
+    /// of the work. Without optimisation every temporary has a place of its own on the stack, which more
+    /// steps would overflow.
     const fn round(partial: bool) -> usize {
-        if partial || !Self::REGISTERS { 1 } else { 4 }
+        if partial || !Self::REGISTERS || cfg!(debug_assertions) { 1 } else { 4 }
     }
 
     /// The widest tile that may have `rows` rows; the widest of the highest if none may.
@@ -345,11 +346,13 @@ impl<T: Float> Tile<'_, '_, T> {
                 a.advance(round as isize);
                 b = b.wrapping_offset(round as isize * b_k);
             }
-            for _ in 0..run.len % round {
-                // SAFETY: promised by the caller.
-                unsafe { self.step::<V, MR, NV, UNIT, PARTIAL>(&a, 0, b, &mut sums) };
-                a.advance(1);
-                b = b.wrapping_offset(b_k);
+            if const { Tiles::<V>::round(PARTIAL) > 1 } {
+                for _ in 0..run.len % round {
+                    // SAFETY: promised by the caller.
+                    unsafe { self.step::<V, MR, NV, UNIT, PARTIAL>(&a, 0, b, &mut sums) };
+                    a.advance(1);
+                    b = b.wrapping_offset(b_k);
+                }
             }
         }
         let mut accumulate = block.accumulate;
