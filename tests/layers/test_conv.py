@@ -158,3 +158,21 @@ def test_a_kernel_larger_than_the_image():
         layer(np.zeros((1, 4, 4, 1), "float32"))
     with pytest.raises(ValueError, match=r"'edges' \(Conv2D\): a window of \(5, 5\).*padding="):
         layer.compute_output_shape((None, 4, 4, 1))
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh", "sigmoid", "softmax"])
+def test_pooling_with_the_layer_is_pooling_after_it(activation, use_bias, data_format):
+    shape = (2, 3, 8, 9) if data_format == "channels_first" else (2, 8, 9, 3)
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    layer = layers.Conv2D(
+        4,
+        3,
+        activation=activation,
+        use_bias=use_bias,
+        data_format=data_format,
+        bias_initializer="random_normal",
+    )
+    apart = layers.MaxPooling2D(data_format=data_format)(layer(x))
+    assert np.array_equal(layer(x, max_pool=True).numpy(), apart.numpy())

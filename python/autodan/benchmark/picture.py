@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["draw"]
 
 COLOURS = {"L1": "tab:purple", "L2": "tab:blue", "L3": "tab:green", "memory": "tab:red"}
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MARKERS = ("o", "s", "p", "^", "D", "v", "P", "X", "*")
 # Of a level: what kernels do there, and the line of the roof.
 LINES: dict[str, dict[str, Any]] = {
     "all bytes read": {"linestyle": "-", "linewidth": 1.5},
@@ -96,7 +97,7 @@ def _draw_roofs(axes: Axes, machine: Machine, right: float) -> None:
 
 def _draw_kernels(axes: Axes, results: list[Result]) -> None:
     families = list(dict.fromkeys(result.kernel.family for result in results))
-    for family, marker in zip(families, MARKERS, strict=False):
+    for family, marker in zip(families, itertools.cycle(MARKERS), strict=False):
         for result in results:
             if result.kernel.family == family:
                 axes.plot(

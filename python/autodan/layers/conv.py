@@ -129,20 +129,27 @@ class Conv2D(Layer):
 
         Args:
             inputs: Images.
-            max_pool: Whether to return only the maximum of each 2 x 2 window of the output, for
-                the layers that `layers.fusion` names. Default False.
+            max_pool: Whether to return only the maximum of each 2 x 2 window of the output; in the
+                same pass for the layers that `layers.fusion` names. Default False.
         """
         if self.bias is not None and self.data_format == "channels_last":
             name, rest = activations.split(self.activation)
             window = self.strides, self.padding, self.dilation_rate, self.groups
-            if max_pool:
+            if max_pool and rest is None and name in ("linear", "relu"):
                 return _core.conv2d_max_pool(inputs, self.kernel, self.bias, *window, name)
             y = _core.conv2d_bias(inputs, self.kernel, self.bias, *window, name)
-            return y if rest is None else rest(y)
-        y = ops.conv(
-            inputs, self.kernel, self.strides, self.padding, self.data_format, self.dilation_rate
-        )
-        return self.activation(y if self.bias is None else y + ops.reshape(self.bias, (-1, 1, 1)))
+            y = y if rest is None else rest(y)
+        else:
+            y = ops.conv(
+                inputs,
+                self.kernel,
+                self.strides,
+                self.padding,
+                self.data_format,
+                self.dilation_rate,
+            )
+            y = self.activation(y if self.bias is None else y + ops.reshape(self.bias, (-1, 1, 1)))
+        return ops.max_pool(y, 2, data_format=self.data_format) if max_pool else y
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the output's shape.

@@ -15,6 +15,8 @@ use crate::out::Out;
 use crate::par::{self, Pace};
 use crate::simd::Vector;
 
+pub(crate) use pairs::leaders;
+
 /// The sizes of a pooling: input `[batch, in_height, in_width, channels]`, output `[batch,
 /// out_height, out_width, channels]`.
 ///

@@ -102,15 +102,23 @@ fn conv2d(
     dilation: Signed,
     groups: i64,
 ) -> Output {
-    let padding = self::padding("conv2d", padding)?;
-    let (strides, dilation) = (two("conv2d", "strides", strides)?, two("conv2d", "dilation", dilation)?);
-    let groups = group_count("conv2d", groups)?;
+    let (strides, padding, dilation, groups) = window("conv2d", strides, padding, dilation, groups)?;
     run(py, work(&x, &kernel), || ops::conv2d(&x.0, &kernel.0, strides, padding, dilation, groups))
 }
 
-fn group_count(op: &str, groups: i64) -> PyResult<usize> {
-    usize::try_from(groups)
-        .map_err(|_| PyValueError::new_err(format!("{op}: groups={groups} must be at least 1")))
+/// Strides, padding, dilation and groups of a convolution.
+fn window(
+    op: &str,
+    strides: Signed,
+    padding: Option<&Bound<'_, PyAny>>,
+    dilation: Signed,
+    groups: i64,
+) -> PyResult<([usize; 2], Padding, [usize; 2], usize)> {
+    let padding = self::padding(op, padding)?;
+    let (strides, dilation) = (two(op, "strides", strides)?, two(op, "dilation", dilation)?);
+    let groups = usize::try_from(groups)
+        .map_err(|_| PyValueError::new_err(format!("{op}: groups={groups} must be at least 1")))?;
+    Ok((strides, padding, dilation, groups))
 }
 
 /// The work of a convolution, in what elementwise operations do to an element.
@@ -143,10 +151,7 @@ fn conv2d_bias(
     groups: i64,
     activation: &str,
 ) -> Output {
-    let op = "conv2d_bias";
-    let padding = self::padding(op, padding)?;
-    let (strides, dilation) = (two(op, "strides", strides)?, two(op, "dilation", dilation)?);
-    let groups = group_count(op, groups)?;
+    let (strides, padding, dilation, groups) = window("conv2d_bias", strides, padding, dilation, groups)?;
     run(py, work(&x, &kernel), || {
         ops::conv2d_bias(&x.0, &kernel.0, &bias.0, strides, padding, dilation, groups, activation)
     })
@@ -176,10 +181,7 @@ fn conv2d_max_pool(
     groups: i64,
     activation: &str,
 ) -> Output {
-    let op = "conv2d_max_pool";
-    let padding = self::padding(op, padding)?;
-    let (strides, dilation) = (two(op, "strides", strides)?, two(op, "dilation", dilation)?);
-    let groups = group_count(op, groups)?;
+    let (strides, padding, dilation, groups) = window("conv2d_max_pool", strides, padding, dilation, groups)?;
     run(py, work(&x, &kernel), || {
         ops::conv2d_max_pool(&x.0, &kernel.0, &bias.0, strides, padding, dilation, groups, activation)
     })

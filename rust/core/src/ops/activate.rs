@@ -134,3 +134,14 @@ pub(crate) fn parse(op: &'static str, activation: &str) -> Result<Activation> {
         }
     }
 }
+
+/// A layer's input, weights and bias in their common float dtype.
+///
+/// # Errors
+/// [`Error::Memory`].
+pub(crate) fn operands(x: &Tensor, weights: &Tensor, bias: &Tensor) -> Result<[Tensor; 3]> {
+    let (x, weights) = promote(x, weights)?;
+    let (x, bias) = promote(&x, bias)?;
+    let dtype = x.dtype().to_float();
+    Ok([cast(&x, dtype)?, cast(&weights, dtype)?, cast(&bias, dtype)?])
+}

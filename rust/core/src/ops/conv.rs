@@ -407,22 +407,25 @@ pub fn conv2d_bias(
     let op = "conv2d_bias";
     let attributes = Attributes::new(op, x, kernel, strides, padding, dilation, groups)?;
     let kind = activate::parse(op, activation)?;
-    if bias.shape() != &kernel.shape()[3..] {
-        let message = format!(
-            "the bias has shape {} but the kernel has shape {}; it needs one value for each filter",
-            bias.show_shape(),
-            kernel.show_shape()
-        );
-        return Err(Error::shape(op, message));
-    }
+    check_bias(op, kernel, bias)?;
     let fused = matches!(kind, Activation::Linear | Activation::Relu);
     if !fused || !attributes.geometry(x.shape(), kernel.shape()).takes_bias() {
         let y = conv2d(x, kernel, strides, padding, dilation, groups)?;
         return activate::bias_activation(&y, bias, activation);
     }
-    let (x, kernel) = promote(x, kernel)?;
-    let (x, bias) = promote(&x, bias)?;
-    let dtype = x.dtype().to_float();
-    let operands = [&cast(&x, dtype)?, &cast(&kernel, dtype)?, &cast(&bias, dtype)?];
-    apply(BiasedConv2d { attributes, activation: kind }, &operands)
+    let [x, kernel, bias] = activate::operands(x, kernel, bias)?;
+    apply(BiasedConv2d { attributes, activation: kind }, &[&x, &kernel, &bias])
+}
+
+/// Refuses a bias that has not one value for each filter of a checked kernel.
+pub(super) fn check_bias(op: &'static str, kernel: &Tensor, bias: &Tensor) -> Result<()> {
+    if bias.shape() == &kernel.shape()[3..] {
+        return Ok(());
+    }
+    let message = format!(
+        "the bias has shape {} but the kernel has shape {}; it needs one value for each filter",
+        bias.show_shape(),
+        kernel.show_shape()
+    );
+    Err(Error::shape(op, message))
 }

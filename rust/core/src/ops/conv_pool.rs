@@ -8,9 +8,8 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::Shape;
 use crate::op::{Backward, Gradients, Op, Saves, Spec, SpecRef, Specs, apply_all};
-use crate::ops::binary::promote;
-use crate::ops::cast;
-use crate::ops::conv::{Attributes, Padding, gradients};
+use crate::ops::activate;
+use crate::ops::conv::{Attributes, Padding, check_bias, gradients};
 use crate::storage::{In, Out};
 use crate::tensor::Tensor;
 use crate::with_float;
@@ -133,15 +132,7 @@ pub fn conv2d_max_pool(
     };
     let attributes = Attributes::new(NAME, x, kernel, strides, padding, dilation, groups)?;
     let g = attributes.geometry(x.shape(), kernel.shape());
-    if bias.shape() != [g.out_channels] {
-        let message = format!(
-            "the bias has shape {} but the kernel has shape {}; it needs one value for each of the {} filters",
-            bias.show_shape(),
-            kernel.show_shape(),
-            g.out_channels
-        );
-        return Err(Error::shape(NAME, message));
-    }
+    check_bias(NAME, kernel, bias)?;
     if g.out_height < 2 || g.out_width < 2 {
         let message = format!(
             "the input of shape {} gives a convolution of {} x {} pixels, too few for a window of 2 x 2; use \
@@ -152,11 +143,8 @@ pub fn conv2d_max_pool(
         );
         return Err(Error::shape(NAME, message));
     }
-    let (x, kernel) = promote(x, kernel)?;
-    let (x, bias) = promote(&x, bias)?;
-    let dtype = x.dtype().to_float();
-    let op = ConvPool { attributes, relu };
-    let mut outputs = apply_all(op, &[&cast(&x, dtype)?, &cast(&kernel, dtype)?, &cast(&bias, dtype)?])?;
+    let [x, kernel, bias] = activate::operands(x, kernel, bias)?;
+    let mut outputs = apply_all(ConvPool { attributes, relu }, &[&x, &kernel, &bias])?;
     outputs.truncate(1);
     outputs.pop().ok_or_else(|| Error::internal("conv2d_max_pool has two outputs"))
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result, show_shape};
 use crate::layout::{Layout, Shape, broadcast_shapes};
 use crate::op::{Backward, Gradients, Op, Saves, SpecRef, Specs, apply, one};
 use crate::ops::binary::promote;
-use crate::ops::{activate, cast, reshape, swapaxes};
+use crate::ops::{activate, reshape, swapaxes};
 use crate::storage::{In, Out, Stored};
 use crate::tensor::Tensor;
 use crate::with_float;
@@ -157,10 +157,7 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: &Tensor, activation: &str) -> Result
         );
         return Err(Error::shape(op, message));
     }
-    let (x, w) = promote(x, w)?;
-    let (x, bias) = promote(&x, bias)?;
-    let dtype = x.dtype().to_float();
-    let (x, w, bias) = (cast(&x, dtype)?, cast(&w, dtype)?, cast(&bias, dtype)?);
+    let [x, w, bias] = activate::operands(x, w, bias)?;
     if !matches!(kind, Activation::Linear | Activation::Relu) {
         return activate::bias_activation(&matmul(&x, &w)?, &bias, activation);
     }

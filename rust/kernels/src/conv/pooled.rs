@@ -15,6 +15,7 @@ use crate::gemm::plan::TASK;
 use crate::isa::Kernel;
 use crate::out::Out;
 use crate::par::{self, GRAIN, Pace};
+use crate::pool::leaders;
 use crate::reduce::sum;
 use crate::rows::{load, store};
 use crate::simd::Vector;
@@ -162,22 +163,13 @@ fn active<V: Vector, const RELU: bool>(x: &[V::Scalar], c: usize, bias: V) -> V 
     if RELU { z.maximum(V::zero()) } else { z }
 }
 
-/// Whether `x` takes the lead: from a number that is less, or if it is NaN itself.
-#[inline(always)]
-fn leads<V: Vector>(x: V, best: V) -> V::Mask {
-    V::mask_not(V::mask_or(x.le(best), best.is_nan()))
-}
-
 /// The place (0 to 3) of the first largest element, or of the first NaN.
 #[inline(always)]
-fn first_largest<V: Vector>([x0, x1, x2, x3]: [V; 4]) -> V {
-    let first = leads(x1, x0);
-    let best = V::select(first, x1, x0);
+fn first_largest<V: Vector>(window: [V; 4]) -> V {
+    let [first, second, third] = leaders(window);
     let place = V::select(first, V::one(), V::zero());
-    let second = leads(x2, best);
-    let best = V::select(second, x2, best);
     let place = V::select(second, V::constant(2.0), place);
-    V::select(leads(x3, best), V::constant(3.0), place)
+    V::select(third, V::constant(3.0), place)
 }
 
 /// The gradients of [`forward_pooled`] from that of its output and its bytes: `dz` with respect to the

@@ -16,6 +16,7 @@ use crate::gemm::{Matrix, gemm};
 use crate::isa::Kernel;
 use crate::out::Out;
 use crate::par::{self, Pace};
+use crate::rows::{load, store};
 use crate::simd::Vector;
 
 /// The most input channels: with more, channels fill the lanes well enough.
@@ -175,17 +176,8 @@ impl<T: Float> Kernel<T> for AddTaps<'_, T> {
 /// `to += from`, of one length.
 #[inline(always)]
 fn add<V: Vector>(to: &mut [V::Scalar], from: &[V::Scalar]) {
-    let len = to.len().min(from.len());
-    for i in (0..len).step_by(V::LEN) {
-        let lanes = V::LEN.min(len - i);
-        let (to, from) = (to[i..].as_mut_ptr(), from[i..].as_ptr());
-        // SAFETY: `lanes` elements of both follow.
-        unsafe {
-            if lanes == V::LEN {
-                V::load(to).add(V::load(from)).store(to);
-            } else {
-                V::load_partial(to, lanes).add(V::load_partial(from, lanes)).store_partial(to, lanes);
-            }
-        }
+    for i in (0..to.len()).step_by(V::LEN) {
+        let sum = load(to, i, V::zero()).add(load(from, i, V::zero()));
+        store(to, i, sum);
     }
 }

@@ -24,26 +24,13 @@ use std::marker::PhantomData;
 
 use crate::element::Float;
 use crate::isa::Kernel;
-use crate::simd::Vector;
+use crate::simd::{Vector, prefetch_for_write};
 
 /// The most vectors that a tile is wide.
 pub(crate) const MAX_VECTORS: usize = 4;
 
 /// Readable elements after the last one of a packed vector operand: a vector less one.
 pub(crate) const PADDING: usize = 15;
-
-/// Asks for the cache line at `ptr`, which may be any address, in order to write to it.
-#[inline(always)]
-fn prefetch_for_write<T>(ptr: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults; SSE is part of x86-64.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_ET0>(ptr.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = ptr;
-}
 
 /// A stretch of the contraction: `len` steps that start at these offsets from the tile's operands.
 #[derive(Clone, Copy, Debug)]

@@ -182,14 +182,8 @@ impl<T: Float> Kernel<T> for Backward<'_, T> {
 
 /// `dy` at the place of the first largest element, or of the first NaN, and 0 at the others.
 #[inline(always)]
-fn route<V: Vector>([x0, x1, x2, x3]: [V; 4], dy: V) -> [V; 4] {
-    // Each in turn takes the lead from a number that is less, or if it is NaN itself.
-    let leads = |x: V, best: V| V::mask_not(V::mask_or(x.le(best), best.is_nan()));
-    let first = leads(x1, x0);
-    let best = V::select(first, x1, x0);
-    let second = leads(x2, best);
-    let best = V::select(second, x2, best);
-    let third = leads(x3, best);
+fn route<V: Vector>(window: [V; 4], dy: V) -> [V; 4] {
+    let [first, second, third] = leaders(window);
     let after = V::mask_or(second, third);
     let zero = V::zero();
     [
@@ -198,4 +192,21 @@ fn route<V: Vector>([x0, x1, x2, x3]: [V; 4], dy: V) -> [V; 4] {
         V::select(V::mask_and(second, V::mask_not(third)), dy, zero),
         V::select(third, dy, zero),
     ]
+}
+
+/// Which of the last three elements of a window take the lead from those before them: the last one that does
+/// is the first largest, or the first NaN, and the first element is if none does.
+#[inline(always)]
+pub(crate) fn leaders<V: Vector>([x0, x1, x2, x3]: [V; 4]) -> [V::Mask; 3] {
+    let first = leads(x1, x0);
+    let best = V::select(first, x1, x0);
+    let second = leads(x2, best);
+    let best = V::select(second, x2, best);
+    [first, second, leads(x3, best)]
+}
+
+/// Whether `x` takes the lead: from a number that is less, or if it is NaN itself.
+#[inline(always)]
+fn leads<V: Vector>(x: V, best: V) -> V::Mask {
+    V::mask_not(V::mask_or(x.le(best), best.is_nan()))
 }

@@ -237,5 +237,17 @@ pub(crate) fn prefetch<T>(ptr: *const T, ahead: usize) {
     let _ = ahead;
 }
 
+/// Asks for the cache line at `ptr`, in order to write to it.
+#[inline(always)]
+pub(crate) fn prefetch_for_write<T>(ptr: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as in `prefetch`; processors without the instruction skip it.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(ptr.cast())
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = ptr;
+}
+
 #[cfg(test)]
 mod tests;
