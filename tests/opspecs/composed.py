@@ -34,6 +34,8 @@ FRACTIONS = {dtype: dtype for dtype in FLOATS}
 
 
 X = ad.ones((2, 3))
+# The products themselves are compared by matmul, whose reference has no such shortcut.
+SKIPS = "np.dot skips a factor of a single zero: times an infinity it is 0 there, not NaN"
 
 
 def row(name: str, reference: Any, strategy: Any, *errors: Error, **more: Any) -> Spec:
@@ -283,7 +285,7 @@ SPECS = (
         ),
         Error(lambda: ad.dot(X, ad.ones((2, 2, 2))), ValueError, r"tensordot: .*\(2, 2, 2\)"),
         alike=same_shapes(2, st.sampled_from(((), (3,), (9, 9), (2, 2, 2)))),
-        special=True,
+        special=SKIPS,
         zero_sign=False,
         dtypes={**SAME, "bool": TypeError},
         bound=of_dot,
@@ -418,7 +420,7 @@ SPECS = (
         Error(lambda: ad.tensordot(X, X, [0]), ValueError, r"tensordot: axes .*two.*\[0\]"),
         alike=same_shapes(2, st.sampled_from(((3,), (9, 9), (2, 2, 2))), axes=1),
         dtypes={**SAME, "bool": TypeError},
-        special=True,
+        special=SKIPS,
         zero_sign=False,
         bound=of_tensordot,
         gradients=(0, 1),
