@@ -18,7 +18,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from autodan import ops
-from autodan._core import InternalError, Tensor, tensor
+from autodan._core import InternalError, Tensor, TraceError, tensor
 from autodan.autograd import GradientTape, enable_grad, grad, no_grad, value_and_grad
 from autodan.ops import *  # noqa: F403
 from autodan.variable import Variable
@@ -88,6 +88,7 @@ _LAZY = {
 __all__ = [
     "GradientTape",
     "InternalError",
+    "TraceError",
     "Tensor",
     "Variable",
     "enable_grad",

@@ -91,7 +91,12 @@ class _Separate(threading.local):
 _separate = _Separate()
 
 
-def _stream() -> SeedGenerator:
+def global_stream() -> SeedGenerator:
+    """Return the generator that whatever has no seed of its own draws from, on this thread.
+
+    >>> isinstance(global_stream(), SeedGenerator)
+    True
+    """
     return _separate.generator or _global_generator
 
 
@@ -145,7 +150,7 @@ def make_default_seed() -> int:
     >>> a == make_default_seed()
     False
     """
-    seed, counter = _stream().next()
+    seed, counter = global_stream().next()
     # SplitMix64 (Steele, Lea, Flood 2014): neighbouring inputs give unrelated seeds.
     z = (seed + (counter + 1) * 0x9E3779B97F4A7C15) % _WORD
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % _WORD
@@ -162,7 +167,7 @@ def draw_key(seed: Seed = None) -> tuple[int, int]:
     ((3, 0), (3, 0))
     """
     if seed is None:
-        return _stream().next()
+        return global_stream().next()
     if isinstance(seed, SeedGenerator):
         return seed.next()
     return check_seed(seed), 0

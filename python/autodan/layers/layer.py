@@ -84,6 +84,7 @@ class Layer(Trackable):
     _takes_training: ClassVar[bool] = False
     _first_argument: ClassVar[str] = "inputs"
     _UNTRACKED = frozenset({"_added_losses", "_build_shape", "_declared", "_regularized"})
+    _UNVERSIONED = frozenset({"_added_losses", "_has_added_losses", "_seen_shape"})
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

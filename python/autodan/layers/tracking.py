@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 from autodan._core import Variable
 from autodan.metrics import Metric
 from autodan.random import SeedGenerator
+from autodan.utils.versioned import Versioned
 
 
-class Trackable:
+class Trackable(Versioned):
     """Remembers the attributes that hold trackable objects, alone or in lists, tuples and dicts.
 
     Containers are looked into when asked, so that what is appended later is found too.
@@ -42,7 +43,7 @@ class Trackable:
                 f"{type(self).__name__}.__init__ must call super().__init__() before it sets "
                 f"the attribute '{name}'."
             ) from None
-        object.__setattr__(self, name, value)
+        super().__setattr__(name, value)
         # A property has no attribute of its own name.
         if name in self.__dict__ and name not in self._UNTRACKED and _may_hold(value):
             tracked[name] = None

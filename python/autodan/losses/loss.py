@@ -14,13 +14,14 @@ from autodan._core import Tensor
 from autodan.config import FLOAT_DTYPES, floatx
 from autodan.utils.arguments import axes_of
 from autodan.utils.naming import lookup, to_snake_case, unique_name
+from autodan.utils.versioned import Versioned
 
 _REDUCTIONS = {
     name: name for name in ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none")
 }
 
 
-class Loss:
+class Loss(Versioned):
     """Base class of losses; subclasses write `call(y_true, y_pred)`, one value a sample.
 
     Calling a loss multiplies these values by `sample_weight` and reduces them. Keras

@@ -9,10 +9,11 @@ from autodan import _core, initializers
 from autodan.autograd import no_grad
 from autodan.config import floatx
 from autodan.utils.naming import to_snake_case, unique_name
+from autodan.utils.versioned import Versioned
 from autodan.variable import Variable
 
 
-class Metric:
+class Metric(Versioned):
     """Base class of metrics: values accumulated over batches.
 
     Subclasses create their state in `__init__` by `add_variable`, change it in `update_state`

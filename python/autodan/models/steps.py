@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,8 @@ from autodan.metrics import Mean, Metric
 from autodan.models.checks import check_finite, check_labels
 from autodan.models.compiled import CompiledMetrics, resolve_loss, takes_integer_labels
 from autodan.models.data import ArrayData, Rows, StreamData, unpack_x_y_sample_weight
+from autodan.models.programs import Programs
+from autodan.tracing import CompiledStep, is_tracing
 from autodan.utils.signals import Undisturbed
 from autodan.utils.tree import flatten
 
@@ -40,6 +42,16 @@ class Steps(Layer):
     """`compile`, and the steps that the loops repeat; a subclass may override them."""
 
     _UNTRACKED = Layer._UNTRACKED | {"_compile_metrics", "_loss_tracker", "_shuffle"}
+    _UNVERSIONED = Layer._UNVERSIONED | {
+        "epochs_trained",
+        "history",
+        "stop_evaluating",
+        "stop_predicting",
+        "stop_training",
+        "_plan",
+        "_shuffle",
+        "_shuffle_seeding",
+    }
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -60,6 +72,7 @@ class Steps(Layer):
         self._compile_metrics: CompiledMetrics | None = None
         self._loss_tracker: Mean | None = None
         self._plan: _Plan | None = None
+        self._programs = Programs(self)
 
     def compile(
         self,
@@ -209,6 +222,30 @@ class Steps(Layer):
         """Return the outputs for one batch; may be overridden (Keras `predict_step`)."""
         x, _, _ = unpack_x_y_sample_weight(data)
         return self(x, training=False)
+
+    def _run_train_step(self, batch: Any) -> Logs:
+        """Train on one batch, compiled if that is possible; all or nothing."""
+        compiled, tensors = self._find_program("train", self.train_step, batch)
+        if compiled is None:
+            with self._state_kept(always=False):
+                return self.train_step(batch)
+        if compiled.after:
+            with self._state_kept(always=False):
+                return compiled(tensors)
+        return compiled(tensors)
+
+    def _run_step(self, kind: str, step: Callable[[Any], Any], batch: Any) -> Any:
+        """Run a step that changes no weights, compiled if that is possible."""
+        compiled, tensors = self._find_program(kind, step, batch)
+        return step(batch) if compiled is None else compiled(tensors)
+
+    def _find_program(
+        self, kind: str, step: Callable[[Any], Any], batch: Any
+    ) -> tuple[CompiledStep | None, list[Tensor]]:
+        # Inside of a step that is itself traced, this one is a part of it.
+        if self.run_eagerly or is_tracing():
+            return None, []
+        return self._programs.find(kind, step, batch)
 
     def _penalties(self) -> list[Tensor]:
         """Return `losses`, without a search where there are known to be none."""

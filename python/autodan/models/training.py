@@ -110,6 +110,7 @@ class Trainer(Steps):
         outer = self._plan
         try:
             self._plan = self._new_plan()
+            self._programs.refresh(begins=True)
             callback_list.on_train_begin()
             numbers = range(initial_epoch, epochs)
             logs = self._train(
@@ -138,8 +139,7 @@ class Trainer(Steps):
             step = -1
             for step, batch in enumerate(iterator):
                 callback_list.on_train_batch_begin(step)
-                with self._state_kept(always=False):
-                    logs = self.train_step(batch)
+                logs = self._run_train_step(batch)
                 callback_list.on_train_batch_end(step, logs)
                 if self.stop_training:
                     break
@@ -209,11 +209,12 @@ class Trainer(Steps):
         outer = self._plan
         try:
             self._plan = self._new_plan()
+            self._programs.refresh()
             with no_grad():
                 self.reset_metrics()
                 for step, batch in enumerate(iterator):
                     callbacks.on_test_batch_begin(step)
-                    logs = self.test_step(batch)
+                    logs = self._run_step("test", self.test_step, batch)
                     callbacks.on_test_batch_end(step, logs)
                     if self.stop_evaluating:
                         break
@@ -261,10 +262,11 @@ class Trainer(Steps):
         parts: list[list[np.ndarray]] = []
         try:
             callback_list.on_predict_begin()
+            self._programs.refresh()
             with no_grad():
                 for step, batch in enumerate(batches):
                     callback_list.on_predict_batch_begin(step)
-                    structure = self.predict_step(batch)
+                    structure = self._run_step("predict", self.predict_step, batch)
                     parts.append([_numpy(output) for output in flatten(structure)])
                     callback_list.on_predict_batch_end(step, {"outputs": structure})
                     if self.stop_predicting:
@@ -296,8 +298,8 @@ class Trainer(Steps):
         batch = make_batch(x, y, sample_weight, class_weight, self.dtype)
         if not self.built or not self.optimizer.built:
             self._prepare_on(batch, [])
-        with self._state_kept(always=False):
-            results = self.train_step(batch)
+        self._programs.refresh()
+        results = self._run_train_step(batch)
         return _listed(_floats(results), return_dict)
 
     def test_on_batch(
@@ -312,7 +314,8 @@ class Trainer(Steps):
         self._need_compile("test_on_batch")
         batch = make_batch(x, y, sample_weight, None, self.dtype)
         with no_grad():
-            return _listed(_floats(self.test_step(batch)), return_dict)
+            self._programs.refresh()
+            return _listed(_floats(self._run_step("test", self.test_step, batch)), return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """Return the outputs for one batch as NumPy arrays (Keras `predict_on_batch`).
@@ -322,7 +325,8 @@ class Trainer(Steps):
         """
         batch = make_batch(x, None, None, None, self.dtype)
         with no_grad():
-            return map_structure(_numpy, self.predict_step(batch))
+            self._programs.refresh()
+            return map_structure(_numpy, self._run_step("predict", self.predict_step, batch))
 
     def _need_compile(self, method: str) -> None:
         if not self.compiled:

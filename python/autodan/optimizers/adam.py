@@ -8,6 +8,7 @@ from typing import Any
 from autodan import _core
 from autodan._core import Tensor
 from autodan.optimizers.optimizer import LearningRate, Optimizer
+from autodan.tracing import Rule
 from autodan.variable import Variable
 
 
@@ -109,6 +110,13 @@ class Adam(Optimizer):
             self.epsilon,
             int(self.iterations) + 1,
         )
+
+    def kernel_rule(self, variables: list[Variable]) -> Rule | None:
+        """Return the kernel that is the whole step; None for `amsgrad`."""
+        if self.amsgrad:
+            return None
+        slots = [self._slots_of(kind, variables) for kind in (self._momentums, self._velocities)]
+        return "adam", [self.beta_1, self.beta_2, self.epsilon], slots
 
     def update_step(self, gradient: Tensor, variable: Variable, learning_rate: float) -> None:
         """Update one variable by AMSGrad."""

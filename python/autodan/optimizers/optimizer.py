@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from autodan import _core, initializers
+from autodan import _core, initializers, tracing
 from autodan._core import Tensor
 from autodan.autograd import no_grad
 from autodan.config import floatx
@@ -23,12 +23,13 @@ from autodan.utils.declared import initial_value
 from autodan.utils.naming import to_snake_case, unique_name
 from autodan.utils.rollback import kept_on_error
 from autodan.utils.signals import Undisturbed
+from autodan.utils.versioned import Versioned
 from autodan.variable import Variable
 
 LearningRate = float | schedules.LearningRateSchedule | Callable[[], Any]
 
 
-class Optimizer:
+class Optimizer(Versioned):
     """Base class of optimizers; subclasses write `update_step` or `update_steps`.
 
     One call of `apply` does, in this order: clip the gradients, decay the weights
@@ -59,6 +60,9 @@ class Optimizer:
         >>> w.numpy().tolist()
         [0.5, -1.5]
     """
+
+    # A program reads both before each of its runs.
+    _UNVERSIONED = frozenset({"learning_rate", "_learning_rate"})
 
     def __init__(
         self,
@@ -121,6 +125,13 @@ class Optimizer:
         with kept_on_error([*variables, *self.variables]):
             for gradient, variable in zip(gradients, variables, strict=True):
                 self.update_step(gradient, variable, learning_rate)
+
+    def kernel_rule(self, variables: list[Variable]) -> tracing.Rule | None:
+        """Return what `update_steps` does as one kernel; None, the default, if it is no such.
+
+        The name of the kernel, its constants, and the slots of `variables` by kind.
+        """
+        return None
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -306,9 +317,12 @@ class Optimizer:
         if not given:
             return
         gradients, variables = self._checked(given, targets)
-        learning_rate = self._current_learning_rate()
         if not self.built:
             self.build(targets)
+        if tracing.is_tracing():
+            self._trace(gradients, variables)
+            return
+        learning_rate = self._current_learning_rate()
         # All or nothing: an interrupt waits, an error is taken back. A kernel call that updates all
         # variables is all or nothing by itself.
         with Undisturbed(), no_grad(), kept_on_error(variables if self.weight_decay else ()):
@@ -438,6 +452,15 @@ class Optimizer:
         for variable in variables:
             if id(variable) not in self._undecayed_ids:
                 variable.assign_sub(variable * (learning_rate * self.weight_decay))
+
+    def _trace(self, gradients: list[Tensor], variables: list[Variable]) -> None:
+        """Write the step down: as a kernel of the program where one does all of it."""
+        rule = None
+        if not (self.weight_decay or self.clipnorm or self.global_clipnorm):
+            rule = self.kernel_rule(variables)
+        if rule is not None:
+            gradients = self._clipped(gradients)
+        tracing.note_update(self, gradients, variables, rule)
 
     def _slots_of(self, slots: list[Variable], variables: list[Variable]) -> list[Variable]:
         """Return the slots that belong to `variables`, in their order."""

@@ -8,6 +8,7 @@ from typing import Any
 from autodan import _core
 from autodan._core import Tensor
 from autodan.optimizers.optimizer import LearningRate, Optimizer
+from autodan.tracing import Rule
 from autodan.variable import Variable
 
 
@@ -88,6 +89,11 @@ class SGD(Optimizer):
         _core.sgd_update(
             variables, gradients, velocities, learning_rate, self.momentum, self.nesterov
         )
+
+    def kernel_rule(self, variables: list[Variable]) -> Rule:
+        """Return the kernel that is the whole step."""
+        slots = [self._slots_of(self.momentums, variables)] if self.momentum else []
+        return "sgd", [self.momentum, float(self.nesterov)], slots
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

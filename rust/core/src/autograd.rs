@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 use crate::error::{Error, Result};
 use crate::op::{Gradients, Op, Spec};
 use crate::ops;
+use crate::program::trace;
 use crate::tensor::Tensor;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -280,6 +281,9 @@ pub struct Options {
 /// [`Error::Gradient`] when the output does not depend on any leaf, or the tape was freed; whatever
 /// the ops' gradients raise. On an error no leaf has changed.
 pub fn backward(output: &Tensor, gradient: Option<&Tensor>, options: Options) -> Result<()> {
+    if trace::is_active() {
+        return Err(trace::refuse("backward() leaves gradients behind; use GradientTape or autodan.grad"));
+    }
     let mut walk = Walk::new(HashMap::new());
     walk.seed(output, gradient)?;
     walk.run(options)?;

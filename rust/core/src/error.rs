@@ -45,6 +45,8 @@ pub enum Error {
     Memory(AllocError),
     /// A question about gradients that has no answer: freed graphs, missing derivatives.
     Gradient(String),
+    /// A step that is being traced did what only an eager one can do; see [`crate::program`].
+    Symbolic(&'static str),
     /// A broken promise inside the engine; always a bug.
     Internal(String),
 }
@@ -97,6 +99,7 @@ impl fmt::Display for Error {
                 write!(f, "cannot allocate {bytes} bytes ({:.1} GiB)", *bytes as f64 / (1u64 << 30) as f64)
             }
             Error::Gradient(message) => f.write_str(message),
+            Error::Symbolic(what) => write!(f, "the step cannot be compiled: {what}"),
             Error::Internal(message) => write!(f, "internal error: {message}; please report it"),
         }
     }

@@ -6,6 +6,7 @@
 //! * An [`op::Op`] is one struct with its shape rule, its kernel call and its gradient; [`op::apply`]
 //!   is the one way in which ops run, and owns what all of them share.
 //! * [`autograd`] is the tape.
+//! * [`program`] is a step that was traced and is replayed without its callers.
 //!
 //! No Python and no `unsafe` here: bindings are above, kernels below.
 //!
@@ -26,6 +27,7 @@ pub mod layout;
 pub mod op;
 pub mod ops;
 pub mod optim;
+pub mod program;
 pub mod safetensors;
 pub mod storage;
 mod tensor;

@@ -10,6 +10,8 @@ pub use crate::autograd::Backward;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, Shape, checked_len};
+use crate::ops::random::Key;
+use crate::program::trace;
 use crate::storage::{In, Out, Storage};
 use crate::tensor::Tensor;
 
@@ -126,6 +128,16 @@ pub trait Op: Debug + Send + Sync + 'static {
         Err(Error::Gradient(format!("{}: this op has no derivative", self.name())))
     }
 
+    /// The key of an op of random numbers, which is another one in every run.
+    fn key(&self) -> Option<Key> {
+        None
+    }
+
+    /// The same op with another key, if it has one.
+    fn with_key(&self, _key: Key) -> Option<Arc<dyn Op>> {
+        None
+    }
+
     /// See [`Effect`].
     fn effect(&self) -> Effect {
         Effect::Pure
@@ -146,24 +158,15 @@ pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
 /// # Errors
 /// The op's.
 pub fn apply_all(op: impl Op, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 1]>> {
+    if trace::takes(&op, inputs) {
+        return record(Arc::new(op), inputs);
+    }
     autodan_kernels::reserve::check()?;
     let specs: SmallVec<[SpecRef<'_>; 3]> = inputs.iter().map(|input| input.spec()).collect();
     let inferred = op.infer(&specs)?;
     let mut outputs: SmallVec<[Tensor; 1]> = SmallVec::new();
     if op.is_view() {
-        let [input] = inputs else {
-            return Err(Error::internal("a view has one input"));
-        };
-        outputs.push(match op.view(input.layout()) {
-            Some(layout) => input.with_layout(layout),
-            None => {
-                let copy = crate::ops::contiguous(&input.detach())?;
-                let layout = op
-                    .view(copy.layout())
-                    .ok_or_else(|| Error::internal("a view of contiguous memory needs a copy"))?;
-                copy.with_layout(layout)
-            }
-        });
+        outputs.push(view(&op, inputs)?);
     } else {
         let mut storages: SmallVec<[Storage; 1]> = SmallVec::new();
         for spec in &inferred {
@@ -173,7 +176,8 @@ pub fn apply_all(op: impl Op, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 1]
             let ins: SmallVec<[In<'_>; 3]> = inputs.iter().map(|input| input.input()).collect();
             let mut outs: SmallVec<[Out<'_>; 1]> = SmallVec::new();
             for storage in &mut storages {
-                outs.push(storage.output()?);
+                let len = storage.len();
+                outs.push(storage.output(len)?);
             }
             op.run(&ins, &mut outs)?;
         }
@@ -181,14 +185,45 @@ pub fn apply_all(op: impl Op, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 1]
             outputs.push(Tensor::new(storage, Layout::contiguous(spec.shape), None));
         }
     }
-    if autograd::is_recording()
-        && op.is_differentiable()
-        && inputs.iter().any(|input| input.requires_grad())
-        && outputs.iter().any(|output| output.dtype().is_float())
-    {
+    if wants_gradient(&op, inputs, &outputs) {
         autograd::record(Arc::new(op), inputs, &mut outputs)?;
     }
     Ok(outputs)
+}
+
+/// As [`apply_all`] in a step that is being traced: the op is written down instead of run.
+fn record(op: Arc<dyn Op>, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 1]>> {
+    let specs: SmallVec<[SpecRef<'_>; 3]> = inputs.iter().map(|input| input.spec()).collect();
+    let inferred = op.infer(&specs)?;
+    let mut outputs = if op.is_view() { SmallVec::from_iter([view(&*op, inputs)?]) } else {
+        trace::record(&op, inputs, &inferred)?
+    };
+    if wants_gradient(&*op, inputs, &outputs) {
+        autograd::record(op, inputs, &mut outputs)?;
+    }
+    Ok(outputs)
+}
+
+/// The output of an op that is a view.
+fn view(op: &dyn Op, inputs: &[&Tensor]) -> Result<Tensor> {
+    let [input] = inputs else {
+        return Err(Error::internal("a view has one input"));
+    };
+    if let Some(layout) = op.view(input.layout()) {
+        return Ok(input.with_layout(layout));
+    }
+    let copy = crate::ops::contiguous(&input.detach())?;
+    let layout = op.view(copy.layout());
+    let layout = layout.ok_or_else(|| Error::internal("a view of contiguous memory needs a copy"))?;
+    Ok(copy.with_layout(layout))
+}
+
+/// Whether an op that has run belongs on the tape.
+fn wants_gradient(op: &dyn Op, inputs: &[&Tensor], outputs: &[Tensor]) -> bool {
+    autograd::is_recording()
+        && op.is_differentiable()
+        && inputs.iter().any(|input| input.requires_grad())
+        && outputs.iter().any(|output| output.dtype().is_float())
 }
 
 /// The specs of an op of one output.

@@ -10,8 +10,10 @@ use autodan_kernels::view::View;
 use crate::dtype::{DType, Typed};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
+use crate::ops::cast::Cast;
+use crate::program::trace::{self, Symbol};
 
-/// A shared buffer of one of the dtypes.
+/// A shared buffer of one of the dtypes; or, while a program is traced, the name of one.
 #[derive(Clone, Debug)]
 pub enum Storage {
     /// bool.
@@ -26,12 +28,16 @@ pub enum Storage {
     Float32(Arc<Buffer<f32>>),
     /// float64.
     Float64(Arc<Buffer<f64>>),
+    /// No elements: a value of the program that is being traced.
+    Symbolic(Arc<Symbol>),
 }
 
-/// Runs the expression with `$buffer` bound to the typed `Arc<Buffer<_>>` of a [`Storage`].
+/// Runs the expression with `$buffer` bound to the typed `Arc<Buffer<_>>` of a [`Storage`], or to the
+/// [`Symbol`], which answers the same questions.
 macro_rules! each_storage {
     ($storage:expr, $buffer:ident => $body:expr) => {
         match $storage {
+            Storage::Symbolic($buffer) => $body,
             Storage::Bool($buffer) => $body,
             Storage::UInt8($buffer) => $body,
             Storage::Int32($buffer) => $body,
@@ -93,6 +99,15 @@ impl Storage {
             Storage::Int64(_) => DType::Int64,
             Storage::Float32(_) => DType::Float32,
             Storage::Float64(_) => DType::Float64,
+            Storage::Symbolic(symbol) => symbol.dtype(),
+        }
+    }
+
+    /// The name that stands for the elements while a program is traced.
+    pub fn symbol(&self) -> Option<&Arc<Symbol>> {
+        match self {
+            Storage::Symbolic(symbol) => Some(symbol),
+            _ => None,
         }
     }
 
@@ -119,9 +134,12 @@ impl Storage {
     /// The elements.
     ///
     /// # Errors
-    /// [`Error::Internal`] when the storage is of another dtype.
+    /// [`Error::Internal`] when the storage is of another dtype, [`Error::Symbolic`] when it has no elements.
     pub fn slice<T: Stored>(&self) -> Result<&[T]> {
-        T::unwrap(self).map(|buffer| &buffer[..]).ok_or_else(|| mismatch(T::DTYPE, self.dtype()))
+        T::unwrap(self).map(|buffer| &buffer[..]).ok_or_else(|| match self {
+            Storage::Symbolic(_) => trace::refuse("a value of it was read"),
+            _ => mismatch(T::DTYPE, self.dtype()),
+        })
     }
 
     /// The elements for writing, when nobody else holds the buffer and it is our own.
@@ -130,16 +148,31 @@ impl Storage {
         if buffer.is_foreign() { None } else { Some(&mut buffer[..]) }
     }
 
-    /// The elements of a storage that was just made, for a kernel to write.
-    pub(crate) fn output(&mut self) -> Result<Out<'_>> {
-        let error = || Error::internal("an output is shared");
+    /// Whether two storages hold the same elements, bit for bit, of the same dtype.
+    pub(crate) fn same_bits(&self, other: &Storage) -> bool {
+        if self.dtype() != other.dtype() || self.len() != other.len() {
+            return false;
+        }
+        self.address() == other.address()
+            || crate::with_dtype!(self.dtype(), T => match (self.slice::<T>(), other.slice::<T>()) {
+                (Ok(a), Ok(b)) => a.iter().zip(b).all(|(&a, &b)| {
+                    a.to_f64().to_bits() == b.to_f64().to_bits() && a.to_i64() == b.to_i64()
+                }),
+                _ => false,
+            })
+    }
+
+    /// The first `len` elements of a storage that nobody else holds, for a kernel to write.
+    pub(crate) fn output(&mut self, len: usize) -> Result<Out<'_>> {
+        let error = || Error::internal("an output is shared, or too short");
         Ok(match self {
-            Storage::Bool(buffer) => Out::Bool(&mut Arc::get_mut(buffer).ok_or_else(error)?[..]),
-            Storage::UInt8(buffer) => Out::UInt8(&mut Arc::get_mut(buffer).ok_or_else(error)?[..]),
-            Storage::Int32(buffer) => Out::Int32(&mut Arc::get_mut(buffer).ok_or_else(error)?[..]),
-            Storage::Int64(buffer) => Out::Int64(&mut Arc::get_mut(buffer).ok_or_else(error)?[..]),
-            Storage::Float32(buffer) => Out::Float32(&mut Arc::get_mut(buffer).ok_or_else(error)?[..]),
-            Storage::Float64(buffer) => Out::Float64(&mut Arc::get_mut(buffer).ok_or_else(error)?[..]),
+            Storage::Bool(buffer) => Out::Bool(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?),
+            Storage::UInt8(buffer) => Out::UInt8(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?),
+            Storage::Int32(buffer) => Out::Int32(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?),
+            Storage::Int64(buffer) => Out::Int64(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?),
+            Storage::Float32(buffer) => Out::Float32(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?),
+            Storage::Float64(buffer) => Out::Float64(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?),
+            Storage::Symbolic(_) => return Err(error()),
         })
     }
 }

@@ -8,7 +8,10 @@ use crate::dtype::DType;
 use crate::error::{Error, Result, show_shape};
 use crate::layout::Shape;
 use crate::ops;
+use crate::program::trace;
 use crate::tensor::Tensor;
+
+static TRAINABLE_CHANGES: AtomicU64 = AtomicU64::new(0);
 
 /// A named cell that holds a current [`Tensor`] of fixed shape and dtype; what optimizers, batch
 /// normalization and `set_weights` rebind. Clones are the same cell.
@@ -29,8 +32,11 @@ impl Variable {
     /// A cell that holds the value of `initial`, apart from its place on the tape.
     ///
     /// # Errors
-    /// [`Error::Memory`] when borrowed memory, which must be copied, is too large.
+    /// [`Error::Memory`] when borrowed memory, which must be copied, is too large; [`Error::Symbolic`].
     pub fn new(initial: &Tensor, trainable: bool) -> Result<Variable> {
+        if initial.storage().symbol().is_some() {
+            return Err(trace::refuse("it creates a variable"));
+        }
         Ok(Variable(Arc::new(Cell {
             shape: Shape::from_slice(initial.shape()),
             dtype: initial.dtype(),
@@ -58,7 +64,14 @@ impl Variable {
 
     /// Sets whether gradients flow to it, from the next use on.
     pub fn set_trainable(&self, trainable: bool) {
-        self.0.trainable.store(trainable, Ordering::Relaxed);
+        if self.0.trainable.swap(trainable, Ordering::Relaxed) != trainable {
+            TRAINABLE_CHANGES.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often any variable became trainable or ceased to be.
+    pub fn trainable_changes() -> u64 {
+        TRAINABLE_CHANGES.load(Ordering::Relaxed)
     }
 
     /// How often the value was replaced.
@@ -73,11 +86,11 @@ impl Variable {
 
     /// The current value; a leaf of differentiation when the variable is trainable.
     pub fn value(&self) -> Tensor {
-        let value = self.lock();
+        let value = trace::read(self).unwrap_or_else(|| self.lock().clone());
         if self.is_trainable() && self.0.dtype.is_float() {
             value.with_edge(Some(Edge::Leaf(self.0.leaf.clone())))
         } else {
-            value.clone()
+            value
         }
     }
 
@@ -95,11 +108,17 @@ impl Variable {
             return Err(Error::shape("assign", message));
         }
         let value = ops::cast(&value.detach(), self.dtype())?;
-        // Borrowed memory may change behind the variable's back.
-        let value = ops::keep(&value)?;
+        if !trace::assign(self, &value)? {
+            // Borrowed memory may change behind the variable's back.
+            self.replace(ops::keep(&value)?);
+        }
+        Ok(())
+    }
+
+    /// Replaces the value by one of the variable's shape and dtype.
+    pub(crate) fn replace(&self, value: Tensor) {
         *self.lock() = value;
         self.touch();
-        Ok(())
     }
 
     /// Whether both are the same cell.

@@ -13,6 +13,16 @@ pyo3::create_exception!(
      True"
 );
 
+pyo3::create_exception!(
+    autodan,
+    TraceError,
+    PyRuntimeError,
+    "A step that is being compiled did what only an eager one can do, such as reading a value. `fit` and its like \
+     then run the step eagerly.\n\n\
+     >>> issubclass(ad.TraceError, RuntimeError)\n\
+     True"
+);
+
 /// The exception of an error. The match has no wildcard: a new variant does not compile until it
 /// has an exception.
 pub(crate) fn to_python(error: Error) -> PyErr {
@@ -23,6 +33,7 @@ pub(crate) fn to_python(error: Error) -> PyErr {
         Error::Index { .. } => PyIndexError::new_err(message),
         Error::Memory(_) => PyMemoryError::new_err(message),
         Error::Gradient(_) => PyRuntimeError::new_err(message),
+        Error::Symbolic(_) => TraceError::new_err(message),
         Error::Internal(_) => InternalError::new_err(message),
     }
 }

@@ -5,12 +5,14 @@ use std::ptr;
 
 use autodan_core::Tensor;
 use autodan_core::layout::{Layout, MAX_NDIM};
+use autodan_core::program::trace;
 use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::convert;
+use crate::error::to_python;
 use crate::tensor::PyTensor;
 
 /// What an exported buffer keeps alive: the tensor's memory, and the shape and strides that the buffer
@@ -56,6 +58,9 @@ pub(crate) unsafe fn fill_buffer(
     view: *mut ffi::Py_buffer,
     flags: c_int,
 ) -> PyResult<()> {
+    if tensor.storage().symbol().is_some() {
+        return Err(to_python(trace::refuse("a value of it was read")));
+    }
     let layout = tensor.layout();
     check_request(layout, flags)?;
     let asks = |flag: c_int| flags & flag == flag;

@@ -19,6 +19,7 @@ mod machine;
 mod measure;
 mod nn;
 mod ops;
+mod program;
 mod random;
 mod tensor;
 mod variable;
@@ -41,6 +42,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tensor::PyTensor>()?;
     module.add_class::<variable::PyVariable>()?;
     module.add("InternalError", module.py().get_type::<error::InternalError>())?;
+    module.add("TraceError", module.py().get_type::<error::TraceError>())?;
     create::register(module)?;
     ops::register(module)?;
     nn::register(module)?;
@@ -48,5 +50,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     autograd::register(module)?;
     files::register(module)?;
     machine::register(module)?;
-    measure::register(module)
+    measure::register(module)?;
+    program::register(module)
 }

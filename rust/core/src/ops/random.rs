@@ -1,5 +1,7 @@
 //! Counter-based random numbers: pure functions of a seed, a counter and an element's index.
 
+use std::sync::Arc;
+
 use autodan_kernels::rng;
 
 use crate::dtype::DType;
@@ -85,6 +87,14 @@ impl Op for Random {
             }
         });
         Ok(())
+    }
+
+    fn key(&self) -> Option<Key> {
+        Some(self.key)
+    }
+
+    fn with_key(&self, key: Key) -> Option<Arc<dyn Op>> {
+        Some(Arc::new(Random { key, shape: self.shape.clone(), ..*self }))
     }
 
     fn effect(&self) -> Effect {
@@ -174,6 +184,14 @@ impl Op for Dropout {
 
     fn vjp(&self, context: &Backward<'_>) -> Result<Gradients> {
         Ok(Gradients::from_iter([Some(apply(*self, &[context.grad()?])?)]))
+    }
+
+    fn key(&self) -> Option<Key> {
+        Some(self.key)
+    }
+
+    fn with_key(&self, key: Key) -> Option<Arc<dyn Op>> {
+        Some(Arc::new(Dropout { key, ..*self }))
     }
 
     fn effect(&self) -> Effect {

@@ -1,0 +1,137 @@
+"""The compiled steps of a model: which there are, and when they still hold."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from autodan import _core, random
+from autodan._core import Tensor
+from autodan.tracing import CompiledStep, Untraceable, trace
+from autodan.utils.tree import flatten
+from autodan.utils.versioned import Versioned
+
+if TYPE_CHECKING:
+    from autodan.models.steps import Steps
+
+# Programs of one model that are kept; with more, batches differ so much that eager steps are quicker.
+MOST_PROGRAMS = 8
+# Times that a model may change within one loop and be compiled again.
+MOST_CHANGES = 16
+
+Spec = tuple[str, tuple[tuple[tuple[int, ...], str], ...]]
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A step for one kind and one shape of batch; None runs eagerly."""
+
+    step: CompiledStep | None
+    version: int
+
+
+class Programs:
+    """Finds or compiles the program of a step; one for each model.
+
+    A program holds for the shapes and dtypes of its batch, and as long as no attribute of a layer,
+    metric, loss or optimizer of the model is set.
+
+    Args:
+        model: Whose steps they are.
+    """
+
+    def __init__(self, model: Steps) -> None:
+        self._model = model
+        self._entries: dict[Spec, _Entry] = {}
+        self._parts: list[Versioned] = []
+        self._streams: list[random.SeedGenerator] = []
+        self._flags = -1
+        self._trainable: list[bool] = []
+        self._trainable_version = 0
+        self._changes = 0
+        self._noted: set[str] = set()
+
+    def refresh(self, begins: bool = False) -> None:
+        """Look again for the parts of the model; a loop does so once, before its first step.
+
+        Args:
+            begins: Whether a training begins, which forgets how often the model has changed.
+        """
+        model = self._model
+        layers = model._flatten_layers()
+        candidates = [*layers, *model.metrics, model.optimizer, model._compile_loss, model._compile_metrics]
+        parts = [part for part in candidates if isinstance(part, Versioned)]
+        if [*map(id, parts)] != [*map(id, self._parts)]:
+            self._entries.clear()
+        self._parts = parts
+        streams = [s for layer in layers for s in layer._children(random.SeedGenerator)]
+        self._streams = [*streams, random.global_stream()]
+        self._flags = -1
+        if begins:
+            self._changes = 0
+
+    def find(
+        self, kind: str, step: Callable[[Any], Any], batch: Any
+    ) -> tuple[CompiledStep | None, list[Tensor]]:
+        """Return the program for a batch, and the batch's tensors; None for a step to run eagerly.
+
+        Args:
+            kind: "train", "test" or "predict".
+            step: The step, a function of a batch.
+            batch: A structure of tensors.
+        """
+        tensors = flatten(batch)
+        spec: Spec = (kind, tuple((x.shape, x.dtype) for x in tensors))
+        entry = self._entries.get(spec)
+        version = self._version()
+        if entry is None or entry.version != version:
+            entry = self._compiled(kind, step, batch, spec, entry, version)
+        return entry.step, tensors
+
+    def _version(self) -> int:
+        flags = _core.trainable_changes()
+        if flags != self._flags:
+            self._flags = flags
+            trainable = [variable.trainable for variable in self._model.variables]
+            if trainable != self._trainable:
+                self._trainable = trainable
+                self._trainable_version += 1 << 32
+        return self._trainable_version + sum([part._version for part in self._parts])
+
+    def _compiled(
+        self,
+        kind: str,
+        step: Callable[[Any], Any],
+        batch: Any,
+        spec: Spec,
+        before: _Entry | None,
+        version: int,
+    ) -> _Entry:
+        if before is None and len(self._entries) >= MOST_PROGRAMS:
+            self._note(kind, f"its batches have had {MOST_PROGRAMS} shapes already")
+            return _Entry(None, version)
+        if before is not None:
+            self._changes += 1
+        if self._changes > MOST_CHANGES:
+            self._note(kind, "the model changes from step to step")
+            return _Entry(None, version)
+        compiled = None
+        try:
+            compiled = trace(step, batch, self._streams, self._version)
+        except Untraceable as error:
+            self._note(kind, str(error))
+        finally:
+            self._model._clear_losses()
+        entry = self._entries[spec] = _Entry(compiled, self._version())
+        return entry
+
+    def _note(self, kind: str, reason: str) -> None:
+        if reason not in self._noted:
+            self._noted.add(reason)
+            warnings.warn(
+                f"Model '{self._model.name}': the {kind} step runs eagerly, since {reason}. Pass "
+                "run_eagerly=True to compile() to choose this.",
+                stacklevel=2,
+            )

@@ -1,0 +1,197 @@
+//! Steps that are traced, and the programs that replay them; `autodan.tracing` is the face of this.
+
+use autodan_core::program::replay::Settings;
+use autodan_core::program::{Graph, Program, Rule, trace};
+use autodan_core::Variable;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::convert::{Args, DTypeArg, Items, ShapeArg};
+use crate::enter::{enter, enter_attached};
+use crate::tensor::PyTensor;
+use crate::variable::variables;
+
+/// Adds these functions to the module.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyGraph>()?;
+    module.add_class::<PyProgram>()?;
+    add_functions!(
+        module,
+        [
+            is_tracing,
+            trace_begin,
+            trace_input,
+            trace_update,
+            trace_updated,
+            trace_end,
+            trace_abort,
+            stream_start,
+            trainable_changes
+        ]
+    );
+    Ok(())
+}
+
+/// Whether a step is being traced on this thread.
+///
+/// >>> _core.is_tracing()
+/// False
+#[pyfunction]
+fn is_tracing() -> bool {
+    trace::is_active()
+}
+
+/// Begins to trace: until `trace_end` or `trace_abort`, ops on tensors of `trace_input`, and on what variables
+/// hold, are written down instead of run.
+///
+/// >>> _core.trace_begin()
+/// >>> x = _core.trace_input((2,), "float32")
+/// >>> graph = _core.trace_end([x * 2])
+/// >>> graph.compile().run([ad.tensor([1.0, 2.0])], [], [])
+/// [tensor([2., 4.], shape=(2,), dtype=float32)]
+#[pyfunction]
+fn trace_begin(py: Python<'_>) -> PyResult<()> {
+    enter_attached(py, trace::begin)
+}
+
+/// A tensor without values: the next argument of the step.
+///
+/// >>> _core.trace_begin()
+/// >>> x = _core.trace_input((2, 3), "float32")
+/// >>> x.shape
+/// (2, 3)
+/// >>> _core.trace_abort()
+#[pyfunction]
+fn trace_input(py: Python<'_>, shape: ShapeArg, dtype: DTypeArg) -> PyResult<PyTensor> {
+    enter_attached(py, || trace::input(dtype.0, &shape.0)).map(PyTensor::new)
+}
+
+/// Writes down an update by a kernel: "adam" with `(beta_1, beta_2, epsilon)`, or "sgd" with `(momentum,
+/// nesterov)`, whose step counter is `iterations`.
+///
+/// >>> w, n = ad.Variable([1.0]), ad.Variable(0, trainable=False)
+/// >>> _core.trace_begin()
+/// >>> _core.trace_update("sgd", (0.0, 0.0), [w], [], [w * 2.0], n)
+/// >>> _core.trace_end([]).compile().run([], [0.25], [])
+/// []
+/// >>> w.tolist(), n.item()
+/// ([0.5], 1)
+#[pyfunction]
+fn trace_update(
+    py: Python<'_>,
+    rule: &str,
+    constants: Vec<f64>,
+    variables: Items<'_>,
+    slots: Vec<Items<'_>>,
+    grads: Args,
+    iterations: Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let rule = match (rule, &constants[..]) {
+        ("adam", &[beta_1, beta_2, epsilon]) => Rule::Adam { beta_1, beta_2, epsilon },
+        ("sgd", &[momentum, nesterov]) => Rule::Sgd { momentum, nesterov: nesterov != 0.0 },
+        _ => return Err(PyValueError::new_err(format!("trace_update: no rule '{rule}' of {constants:?}"))),
+    };
+    let variables = self::variables(&variables.0)?;
+    let slots = slots.iter().map(|slot| self::variables(&slot.0)).collect::<PyResult<_>>()?;
+    let counter = self::variables(&[iterations])?.remove(0);
+    enter_attached(py, || trace::update(rule, variables, slots, &grads.0, counter))
+}
+
+/// Notes that these variables get values outside of the program, after it.
+///
+/// >>> w = ad.Variable([1.0])
+/// >>> _core.trace_begin()
+/// >>> _core.trace_updated([w])
+/// >>> _core.trace_end([w * 2])
+/// Traceback (most recent call last):
+///     ...
+/// autodan.TraceError: the step cannot be compiled: a variable is read after an optimizer has updated it
+#[pyfunction]
+fn trace_updated(py: Python<'_>, variables: Items<'_>) -> PyResult<()> {
+    let variables = self::variables(&variables.0)?;
+    enter_attached(py, || trace::updated(variables.iter()))
+}
+
+/// Ends the trace: the graph of a step that returns these tensors.
+///
+/// >>> _core.trace_end([])
+/// Traceback (most recent call last):
+///     ...
+/// autodan.TraceError: the step cannot be compiled: no trace is under way
+#[pyfunction]
+fn trace_end(py: Python<'_>, outputs: Args) -> PyResult<PyGraph> {
+    enter_attached(py, || trace::end(&outputs.0)).map(PyGraph)
+}
+
+/// Ends the trace of a step that has failed; does nothing when none is under way.
+///
+/// >>> _core.trace_abort()
+#[pyfunction]
+fn trace_abort() {
+    trace::abort();
+}
+
+/// Where the counter of stream number `stream` of random numbers begins in a trace, so that what is drawn from
+/// it is known; a second trace begins elsewhere, so that what is drawn unknown to the trace shows.
+///
+/// >>> _core.stream_start(0, False) < _core.stream_start(0, True) < _core.stream_start(1, False)
+/// True
+#[pyfunction]
+fn stream_start(stream: u64, second: bool) -> PyResult<u64> {
+    let first = stream.checked_add(1).and_then(|number| number.checked_mul(1 << trace::STREAM_BITS));
+    let first = first.ok_or_else(|| PyValueError::new_err(format!("stream_start: stream={stream} is too large")))?;
+    Ok(first | if second { trace::SECOND_TRACE } else { 0 })
+}
+
+/// How often any variable became trainable or ceased to be.
+///
+/// >>> w, before = ad.Variable([1.0]), _core.trainable_changes()
+/// >>> w.trainable = False
+/// >>> _core.trainable_changes() - before
+/// 1
+#[pyfunction]
+fn trainable_changes() -> u64 {
+    Variable::trainable_changes()
+}
+
+/// What a trace wrote down.
+///
+/// >>> _core.trace_begin()
+/// >>> graph = _core.trace_end([])
+/// >>> graph.difference(graph) is None
+/// True
+#[pyclass(name = "Graph", module = "autodan._core", frozen)]
+struct PyGraph(Graph);
+
+#[pymethods]
+impl PyGraph {
+    /// How another trace of the same step differs from this one; None if it does not.
+    fn difference(&self, other: &PyGraph) -> Option<String> {
+        self.0.difference(&other.0)
+    }
+
+    /// The program: rewritten by the passes, its memory planned.
+    fn compile(&self, py: Python<'_>) -> PyResult<PyProgram> {
+        enter_attached(py, || self.0.clone().compile()).map(PyProgram)
+    }
+}
+
+/// A step that runs without the code that described it.
+///
+/// >>> _core.trace_begin()
+/// >>> program = _core.trace_end([_core.trace_input((2,), "float32") + 1]).compile()
+/// >>> program.run([ad.tensor([1.0, 2.0])], [], [])
+/// [tensor([2., 3.], shape=(2,), dtype=float32)]
+#[pyclass(name = "Program", module = "autodan._core", frozen)]
+struct PyProgram(Program);
+
+#[pymethods]
+impl PyProgram {
+    /// Runs it on its inputs, with the learning rate of each update and the counter of each random stream;
+    /// the outputs. Variables change in the end, all of them or, after an error, none.
+    fn run(&self, py: Python<'_>, inputs: Args, rates: Vec<f64>, counters: Vec<u64>) -> PyResult<Vec<PyTensor>> {
+        let settings = Settings { rates: &rates, counters: &counters };
+        let outputs = enter(py, usize::MAX, || self.0.run(&inputs.0, settings))?;
+        Ok(outputs.into_iter().map(PyTensor::new).collect())
+    }
+}
