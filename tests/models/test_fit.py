@@ -177,7 +177,7 @@ def orders(shuffle, epochs=2, seed=1):
     ad.utils.set_random_seed(seed)
     model = Orders([layers.Input((1,)), layers.Dense(1)])
     model.seen = []
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", run_eagerly=True)
     rows = np.arange(10.0)[:, None]
     model.fit(rows, rows, batch_size=4, epochs=epochs, shuffle=shuffle, verbose=0)
     return model.seen
@@ -210,7 +210,7 @@ def test_targets_and_weights_stay_with_their_rows():
             return super().train_step(data)
 
     model = Aligned([layers.Input((1,)), layers.Dense(1)])
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", run_eagerly=True)
     rows = np.arange(50.0)[:, None]
     model.fit(rows, rows, sample_weight=rows[:, 0], verbose=0)
 

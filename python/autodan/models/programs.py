@@ -52,6 +52,7 @@ class Programs:
         self._trainable_version = 0
         self._changes = 0
         self._noted: set[str] = set()
+        self._failed: set[Spec] = set()
 
     def refresh(self, begins: bool = False) -> None:
         """Look again for the parts of the model; a loop does so once, before its first step.
@@ -61,7 +62,13 @@ class Programs:
         """
         model = self._model
         layers = model._flatten_layers()
-        candidates = [*layers, *model.metrics, model.optimizer, model._compile_loss, model._compile_metrics]
+        candidates = [
+            *layers,
+            *model.metrics,
+            model.optimizer,
+            model._compile_loss,
+            model._compile_metrics,
+        ]
         parts = [part for part in candidates if isinstance(part, Versioned)]
         if [*map(id, parts)] != [*map(id, self._parts)]:
             self._entries.clear()
@@ -122,6 +129,14 @@ class Programs:
             compiled = trace(step, batch, self._streams, self._version)
         except Untraceable as error:
             self._note(kind, str(error))
+        except Exception as error:
+            # Most likely the eager step raises the same, where it belongs.
+            if spec not in self._failed:
+                self._failed.add(spec)
+                return _Entry(None, version)
+            self._note(
+                kind, f"tensors without values make it raise {type(error).__name__}: {error}"
+            )
         finally:
             self._model._clear_losses()
         entry = self._entries[spec] = _Entry(compiled, self._version())

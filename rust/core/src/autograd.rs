@@ -47,7 +47,7 @@ impl Leaf {
 
     /// The gradient gathered so far.
     pub fn grad(&self) -> Option<Tensor> {
-        with_lock(&self.grad, |grad| grad.clone())
+        trace::grad(self.id).unwrap_or_else(|| with_lock(&self.grad, |grad| grad.clone()))
     }
 
     /// Replaces the gradient.
@@ -58,6 +58,10 @@ impl Leaf {
     /// As [`Leaf::set_grad`]; returns what was there. It is dropped without the lock: it may be memory of
     /// somebody else, whose owner takes locks of its own to release it.
     fn replace_grad(&self, grad: Option<Tensor>) -> Option<Tensor> {
+        if trace::is_active() {
+            let left = with_lock(&self.grad, |grad| grad.is_some());
+            return trace::set_grad(self.id, left, grad);
+        }
         with_lock(&self.grad, |current| std::mem::replace(current, grad))
     }
 }
@@ -281,9 +285,6 @@ pub struct Options {
 /// [`Error::Gradient`] when the output does not depend on any leaf, or the tape was freed; whatever
 /// the ops' gradients raise. On an error no leaf has changed.
 pub fn backward(output: &Tensor, gradient: Option<&Tensor>, options: Options) -> Result<()> {
-    if trace::is_active() {
-        return Err(trace::refuse("backward() leaves gradients behind; use GradientTape or autodan.grad"));
-    }
     let mut walk = Walk::new(HashMap::new());
     walk.seed(output, gradient)?;
     walk.run(options)?;

@@ -25,6 +25,11 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// The same, borrowed.
+    pub fn borrow(&self) -> SpecRef<'_> {
+        SpecRef { dtype: self.dtype, shape: &self.shape }
+    }
+
     /// The spec of that dtype and shape.
     pub fn new(dtype: DType, shape: &[usize]) -> Spec {
         Spec { dtype, shape: Shape::from_slice(shape) }
@@ -38,6 +43,23 @@ pub struct SpecRef<'a> {
     pub dtype: DType,
     /// The shape.
     pub shape: &'a [usize],
+}
+
+impl SpecRef<'_> {
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of bytes.
+    pub fn bytes(&self) -> usize {
+        self.len() * self.dtype.size()
+    }
 }
 
 /// One spec for each output; nearly all ops have one.
@@ -128,6 +150,12 @@ pub trait Op: Debug + Send + Sync + 'static {
         Err(Error::Gradient(format!("{}: this op has no derivative", self.name())))
     }
 
+    /// How many additions, multiplications and the like it nominally takes; by default one for each element
+    /// of the outputs.
+    fn operations(&self, _inputs: &[SpecRef<'_>], outputs: &[SpecRef<'_>]) -> usize {
+        outputs.iter().map(SpecRef::len).sum()
+    }
+
     /// The key of an op of random numbers, which is another one in every run.
     fn key(&self) -> Option<Key> {
         None
@@ -195,7 +223,9 @@ pub fn apply_all(op: impl Op, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 1]
 fn record(op: Arc<dyn Op>, inputs: &[&Tensor]) -> Result<SmallVec<[Tensor; 1]>> {
     let specs: SmallVec<[SpecRef<'_>; 3]> = inputs.iter().map(|input| input.spec()).collect();
     let inferred = op.infer(&specs)?;
-    let mut outputs = if op.is_view() { SmallVec::from_iter([view(&*op, inputs)?]) } else {
+    let mut outputs = if op.is_view() {
+        SmallVec::from_iter([view(&*op, inputs)?])
+    } else {
         trace::record(&op, inputs, &inferred)?
     };
     if wants_gradient(&*op, inputs, &outputs) {

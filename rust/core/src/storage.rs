@@ -166,12 +166,24 @@ impl Storage {
     pub(crate) fn output(&mut self, len: usize) -> Result<Out<'_>> {
         let error = || Error::internal("an output is shared, or too short");
         Ok(match self {
-            Storage::Bool(buffer) => Out::Bool(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?),
-            Storage::UInt8(buffer) => Out::UInt8(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?),
-            Storage::Int32(buffer) => Out::Int32(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?),
-            Storage::Int64(buffer) => Out::Int64(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?),
-            Storage::Float32(buffer) => Out::Float32(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?),
-            Storage::Float64(buffer) => Out::Float64(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?),
+            Storage::Bool(buffer) => {
+                Out::Bool(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?)
+            }
+            Storage::UInt8(buffer) => {
+                Out::UInt8(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?)
+            }
+            Storage::Int32(buffer) => {
+                Out::Int32(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?)
+            }
+            Storage::Int64(buffer) => {
+                Out::Int64(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?)
+            }
+            Storage::Float32(buffer) => {
+                Out::Float32(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?)
+            }
+            Storage::Float64(buffer) => {
+                Out::Float64(Arc::get_mut(buffer).and_then(|b| b.get_mut(..len)).ok_or_else(error)?)
+            }
             Storage::Symbolic(_) => return Err(error()),
         })
     }

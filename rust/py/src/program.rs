@@ -1,8 +1,12 @@
 //! Steps that are traced, and the programs that replay them; `autodan.tracing` is the face of this.
 
+use std::time::Duration;
+
+use autodan_core::Variable;
+use autodan_core::op::Spec;
+use autodan_core::program::describe::Kernel;
 use autodan_core::program::replay::Settings;
 use autodan_core::program::{Graph, Program, Rule, trace};
-use autodan_core::Variable;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -139,7 +143,8 @@ fn trace_abort() {
 #[pyfunction]
 fn stream_start(stream: u64, second: bool) -> PyResult<u64> {
     let first = stream.checked_add(1).and_then(|number| number.checked_mul(1 << trace::STREAM_BITS));
-    let first = first.ok_or_else(|| PyValueError::new_err(format!("stream_start: stream={stream} is too large")))?;
+    let first =
+        first.ok_or_else(|| PyValueError::new_err(format!("stream_start: stream={stream} is too large")))?;
     Ok(first | if second { trace::SECOND_TRACE } else { 0 })
 }
 
@@ -176,6 +181,12 @@ impl PyGraph {
     }
 }
 
+/// Name, inputs, outputs, operations, bytes read, bytes written.
+type KernelRow = (String, SpecRows, SpecRows, usize, usize, usize);
+
+/// Dtypes and shapes.
+type SpecRows = Vec<(&'static str, Vec<usize>)>;
+
 /// A step that runs without the code that described it.
 ///
 /// >>> _core.trace_begin()
@@ -189,9 +200,44 @@ struct PyProgram(Program);
 impl PyProgram {
     /// Runs it on its inputs, with the learning rate of each update and the counter of each random stream;
     /// the outputs. Variables change in the end, all of them or, after an error, none.
-    fn run(&self, py: Python<'_>, inputs: Args, rates: Vec<f64>, counters: Vec<u64>) -> PyResult<Vec<PyTensor>> {
+    fn run(
+        &self,
+        py: Python<'_>,
+        inputs: Args,
+        rates: Vec<f64>,
+        counters: Vec<u64>,
+    ) -> PyResult<Vec<PyTensor>> {
         let settings = Settings { rates: &rates, counters: &counters };
         let outputs = enter(py, usize::MAX, || self.0.run(&inputs.0, settings))?;
         Ok(outputs.into_iter().map(PyTensor::new).collect())
+    }
+
+    /// As `run`, but returns how many seconds each kernel took.
+    fn profile(
+        &self,
+        py: Python<'_>,
+        inputs: Args,
+        rates: Vec<f64>,
+        counters: Vec<u64>,
+    ) -> PyResult<Vec<f64>> {
+        let settings = Settings { rates: &rates, counters: &counters };
+        let (_, times) = enter(py, usize::MAX, || self.0.profile(&inputs.0, settings))?;
+        Ok(times.iter().map(Duration::as_secs_f64).collect())
+    }
+
+    /// What it does, in order: of each kernel its name, what it reads and makes (each a list of dtypes and
+    /// shapes), its nominal operations, and the bytes that it reads and writes.
+    fn kernels(&self) -> Vec<KernelRow> {
+        let specs = |specs: &[Spec]| specs.iter().map(|s| (s.dtype.name(), s.shape.to_vec())).collect();
+        let row = |k: &Kernel| {
+            let name = k.name.clone();
+            (name, specs(&k.inputs), specs(&k.outputs), k.operations, k.bytes_read, k.bytes_written)
+        };
+        self.0.kernels().iter().map(row).collect()
+    }
+
+    /// The number and the bytes of the buffers that its values share, and the bytes of its constants.
+    fn memory(&self) -> (usize, usize, usize) {
+        (self.0.planned_buffers(), self.0.planned_bytes(), self.0.constant_bytes())
     }
 }

@@ -184,6 +184,13 @@ impl Attributes {
         Ok(Attributes { strides, dilation, padding, groups })
     }
 
+    /// The multiplications and additions of a convolution, those with padding too; of a gradient as many.
+    pub(super) fn operations(&self, x: &[usize], w: &[usize]) -> usize {
+        let g = self.geometry(x, w);
+        let windows = g.batch * g.out_height * g.out_width;
+        2 * windows * g.kernel_height * g.kernel_width * (g.in_channels / g.groups) * g.out_channels
+    }
+
     /// The kernels' description for operands of these shapes, checked by [`conv2d`].
     pub(super) fn geometry(&self, x: &[usize], w: &[usize]) -> Geometry {
         let windows = |axis: usize| {
@@ -223,6 +230,10 @@ impl Op for Conv2d {
         one(inputs[0].dtype, &[g.batch, g.out_height, g.out_width, g.out_channels])
     }
 
+    fn operations(&self, inputs: &[SpecRef<'_>], _outputs: &[SpecRef<'_>]) -> usize {
+        self.0.operations(inputs[0].shape, inputs[1].shape)
+    }
+
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
         let g = self.0.geometry(inputs[0].shape(), inputs[1].shape());
         with_float!("conv2d", inputs[0].dtype(), T => {
@@ -254,6 +265,10 @@ impl Op for BiasedConv2d {
 
     fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs> {
         Conv2d(self.attributes).infer(inputs)
+    }
+
+    fn operations(&self, inputs: &[SpecRef<'_>], outputs: &[SpecRef<'_>]) -> usize {
+        2 * outputs[0].len() + self.attributes.operations(inputs[0].shape, inputs[1].shape)
     }
 
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
@@ -304,6 +319,10 @@ impl Op for Conv2dBackwardData {
         one(inputs[0].dtype, &self.x)
     }
 
+    fn operations(&self, inputs: &[SpecRef<'_>], _outputs: &[SpecRef<'_>]) -> usize {
+        self.attributes.operations(&self.x, inputs[1].shape)
+    }
+
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
         let g = self.attributes.geometry(&self.x, inputs[1].shape());
         with_float!("conv2d", inputs[0].dtype(), T => {
@@ -342,6 +361,10 @@ impl Op for Conv2dBackwardWeights {
 
     fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs> {
         one(inputs[0].dtype, &self.w)
+    }
+
+    fn operations(&self, inputs: &[SpecRef<'_>], _outputs: &[SpecRef<'_>]) -> usize {
+        self.attributes.operations(inputs[0].shape, &self.w)
     }
 
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {

@@ -34,6 +34,10 @@ impl Op for ConvPool {
         Ok(Specs::from_iter([Spec::new(inputs[0].dtype, &shape), Spec::new(DType::UInt8, &shape)]))
     }
 
+    fn operations(&self, inputs: &[SpecRef<'_>], outputs: &[SpecRef<'_>]) -> usize {
+        6 * outputs[0].len() + self.attributes.operations(inputs[0].shape, inputs[1].shape)
+    }
+
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
         let [y, places] = outputs else {
             return Err(Error::internal("conv2d_max_pool has two outputs"));

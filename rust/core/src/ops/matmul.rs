@@ -73,6 +73,10 @@ impl Op for Matmul {
         one(inputs[0].dtype, &shape)
     }
 
+    fn operations(&self, inputs: &[SpecRef<'_>], outputs: &[SpecRef<'_>]) -> usize {
+        2 * outputs[0].len() * inputs[0].shape.last().unwrap_or(&0)
+    }
+
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
         let stack = stack_shape(inputs[0].shape(), inputs[1].shape())
             .ok_or_else(|| Error::internal("an unchecked matmul"))?;
@@ -108,6 +112,10 @@ impl Op for Linear {
 
     fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs> {
         Matmul.infer(&inputs[..2])
+    }
+
+    fn operations(&self, inputs: &[SpecRef<'_>], outputs: &[SpecRef<'_>]) -> usize {
+        2 * outputs[0].len() + Matmul.operations(inputs, outputs)
     }
 
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {

@@ -12,6 +12,7 @@
 
 mod cse;
 mod dce;
+pub mod describe;
 mod fuse;
 mod plan;
 pub mod replay;

@@ -69,8 +69,9 @@ pub(crate) fn plan(graph: &Graph) -> Plan {
     let mut buffers: Vec<(DType, usize, Vec<Life>)> = Vec::new();
     for life in lives {
         let dtype = graph.values[life.value].dtype;
-        let fits =
-            |(of, _, tenants): &&(DType, usize, Vec<Life>)| *of == dtype && !tenants.iter().any(|t| t.meets(&life));
+        let fits = |(of, _, tenants): &&(DType, usize, Vec<Life>)| {
+            *of == dtype && !tenants.iter().any(|t| t.meets(&life))
+        };
         let smallest = buffers.iter().enumerate().filter(|(_, buffer)| fits(buffer)).min_by_key(|(_, b)| b.1);
         let place = match smallest {
             Some((place, _)) => place,

@@ -90,7 +90,8 @@ impl Program {
             let new = |&(dtype, len): &_| Storage::new(dtype, len).map(Some);
             shared = self.plan.buffers.iter().map(new).collect::<Result<_>>()?;
         }
-        let mut run = Run { program: self, settings, given: self.given(inputs)?, own: Vec::new(), shared, times };
+        let mut run =
+            Run { program: self, settings, given: self.given(inputs)?, own: Vec::new(), shared, times };
         run.own.resize_with(self.graph.values.len(), || None);
         let outputs = run.all()?;
         if let Some(mut held) = held {
@@ -146,7 +147,8 @@ impl Run<'_> {
             .iter()
             .map(|(variable, operand)| Ok((variable, ops::keep(&self.tensor(operand)?)?)))
             .collect::<Result<Vec<_>>>()?;
-        let updates = graph.updates.iter().map(|update| self.gradients(update)).collect::<Result<Vec<_>>>()?;
+        let updates =
+            graph.updates.iter().map(|update| self.gradients(update)).collect::<Result<Vec<_>>>()?;
         // Whoever still held what variables hold would force their updates to copy it.
         self.given.clear();
         // An interrupt or a fork between two writes would leave the variables torn.
@@ -180,9 +182,9 @@ impl Run<'_> {
         for &value in &node.outputs {
             let spec = &self.program.graph.values[value];
             outputs.push(match self.program.plan.places[value] {
-                Place::Shared(buffer) => {
-                    self.shared[buffer].take().ok_or_else(|| Error::internal("two values meet in one buffer"))?
-                }
+                Place::Shared(buffer) => self.shared[buffer]
+                    .take()
+                    .ok_or_else(|| Error::internal("two values meet in one buffer"))?,
                 _ => Storage::new(spec.dtype, spec.shape.iter().product())?,
             });
         }
@@ -247,8 +249,15 @@ fn step(update: &Update, gradients: &[Tensor], rate: f64) -> Result<()> {
             optim::sgd(variables, gradients, slot(0), rate, momentum, nesterov)?;
         }
         Rule::Adam { beta_1, beta_2, epsilon } => {
-            let hyper = optim::AdamOptions { learning_rate: rate, beta_1, beta_2, epsilon, step: count as u64 };
-            optim::adam(variables, gradients, slot(0).unwrap_or_default(), slot(1).unwrap_or_default(), hyper)?;
+            let hyper =
+                optim::AdamOptions { learning_rate: rate, beta_1, beta_2, epsilon, step: count as u64 };
+            optim::adam(
+                variables,
+                gradients,
+                slot(0).unwrap_or_default(),
+                slot(1).unwrap_or_default(),
+                hyper,
+            )?;
         }
     }
     iterations.replace(Tensor::scalar(count)?);

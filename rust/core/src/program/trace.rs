@@ -75,6 +75,8 @@ struct Trace {
     states: HashMap<usize, (Variable, Tensor)>,
     assigned: Vec<usize>,
     updated: HashSet<usize>,
+    /// The gradients that leaves hold, by leaf.
+    grads: HashMap<u64, Tensor>,
     refused: Option<&'static str>,
 }
 
@@ -104,6 +106,7 @@ pub fn begin() -> Result<()> {
         states: HashMap::new(),
         assigned: Vec::new(),
         updated: HashSet::new(),
+        grads: HashMap::new(),
         refused: None,
     };
     TRACE.with(|place| place.replace(Some(trace)));
@@ -124,7 +127,10 @@ pub fn end(outputs: &[Tensor]) -> Result<Graph> {
             let operand = trace.operand(&value)?;
             trace.graph.assigned.push((variable, operand));
         }
-        Ok(trace.refused)
+        Ok(trace.refused.or(match trace.grads.is_empty() {
+            true => None,
+            false => Some("backward() leaves gradients that no optimizer takes"),
+        }))
     });
     let graph = abort();
     match (refused?, graph) {
@@ -234,6 +240,29 @@ pub(crate) fn assign(variable: &Variable, value: &Tensor) -> Result<bool> {
     if late { Err(refuse("a variable is assigned after an optimizer has updated it")) } else { Ok(true) }
 }
 
+/// The gradient that a leaf holds in the trace that is under way, if one is.
+pub(crate) fn grad(leaf: u64) -> Option<Option<Tensor>> {
+    if !is_active() {
+        return None;
+    }
+    with(|trace| Ok(trace.grads.get(&leaf).cloned())).ok()
+}
+
+/// Replaces the gradient that a leaf holds in the trace that is under way; returns what was there. Outside of
+/// it the leaf must have none, since a step would have to know it.
+pub(crate) fn set_grad(leaf: u64, held_outside: bool, grad: Option<Tensor>) -> Option<Tensor> {
+    if held_outside {
+        refuse("a gradient was left by an earlier backward()");
+    }
+    let replace = |trace: &mut Trace| {
+        Ok(match grad {
+            Some(grad) => trace.grads.insert(leaf, grad),
+            None => trace.grads.remove(&leaf),
+        })
+    };
+    with(replace).ok().flatten()
+}
+
 /// Writes an op down if it is one of the trace's: the symbolic outputs.
 ///
 /// # Errors
@@ -261,7 +290,9 @@ pub(crate) fn record(op: &Arc<dyn Op>, inputs: &[&Tensor], outputs: &Specs) -> R
 /// Whether an op belongs to the trace rather than to its preparation.
 pub(crate) fn takes(op: &dyn Op, inputs: &[&Tensor]) -> bool {
     inputs.iter().any(|input| input.storage().symbol().is_some())
-        || (op.effect() == Effect::Random && is_active() && op.key().is_some_and(|key| key.counter >> STREAM_BITS > 0))
+        || (op.effect() == Effect::Random
+            && is_active()
+            && op.key().is_some_and(|key| key.counter >> STREAM_BITS > 0))
 }
 
 /// `f` of the trace that is under way.
