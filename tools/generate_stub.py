@@ -37,6 +37,7 @@ _Axes: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 _Key: TypeAlias = SupportsIndex | slice | EllipsisType | _TensorLike | None
 _Pair: TypeAlias = int | Sequence[int]
 _Padding: TypeAlias = str | Sequence[Sequence[int]] | None
+_Specs: TypeAlias = list[tuple[str, list[int]]]
 """
 
 # Types of arguments by name, and where one name means several things by "function.argument".
@@ -161,6 +162,18 @@ ARGUMENTS = {
     "permute.axes": "_Axes",
     "reshape.shape": "_Shape",
     "transpose.axes": "_Axes | None",
+    "constants": "Sequence[float]",
+    "counters": "Sequence[int]",
+    "iterations": "Variable",
+    "rates": "Sequence[float]",
+    "rule": "str",
+    "second": "bool",
+    "slots": "Sequence[Sequence[Variable]]",
+    "stream": "int",
+    "trace_end.outputs": "Sequence[_TensorLike]",
+    "difference.other": "Graph",
+    "run.inputs": "Sequence[_TensorLike]",
+    "profile.inputs": "Sequence[_TensorLike]",
 }
 
 # What functions and methods return that is not a tensor.
@@ -216,6 +229,20 @@ RESULTS = {
     "Variable.assign": "None",
     "Variable.assign_add": "None",
     "Variable.assign_sub": "None",
+    "is_tracing": "bool",
+    "stream_start": "int",
+    "trace_abort": "None",
+    "trace_begin": "None",
+    "trace_end": "Graph",
+    "trace_update": "None",
+    "trace_updated": "None",
+    "trainable_changes": "int",
+    "Graph.compile": "Program",
+    "Graph.difference": "str | None",
+    "Program.kernels": "list[tuple[str, _Specs, _Specs, int, int, int]]",
+    "Program.memory": "tuple[int, int, int]",
+    "Program.profile": "list[float]",
+    "Program.run": "list[Tensor]",
 }
 
 # Types of attributes: what reading gives, and what may be assigned.

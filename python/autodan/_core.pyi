@@ -19,11 +19,15 @@ _Axes: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 _Key: TypeAlias = SupportsIndex | slice | EllipsisType | _TensorLike | None
 _Pair: TypeAlias = int | Sequence[int]
 _Padding: TypeAlias = str | Sequence[Sequence[int]] | None
+_Specs: TypeAlias = list[tuple[str, list[int]]]
 
 __all__ = [
     "GradMode",
+    "Graph",
     "InternalError",
+    "Program",
     "Tensor",
+    "TraceError",
     "Variable",
     "_encode_header",
     "_handoff_seconds",
@@ -91,6 +95,7 @@ __all__ = [
     "hard_silu",
     "hard_tanh",
     "is_grad_enabled",
+    "is_tracing",
     "isa",
     "isfinite",
     "isinf",
@@ -166,6 +171,7 @@ __all__ = [
     "squeeze",
     "stack",
     "std",
+    "stream_start",
     "subtract",
     "sum",
     "swapaxes",
@@ -174,6 +180,13 @@ __all__ = [
     "tanh",
     "tanh_shrink",
     "tensor",
+    "trace_abort",
+    "trace_begin",
+    "trace_end",
+    "trace_input",
+    "trace_update",
+    "trace_updated",
+    "trainable_changes",
     "transpose",
     "trim_memory",
     "trunc",
@@ -457,6 +470,11 @@ class Variable(Tensor):
 class InternalError(RuntimeError):
     """A broken promise inside autodan: always a bug, never the caller's fault. Please report it."""
 
+class TraceError(RuntimeError):
+    """A step that is being compiled did what only an eager one can do, such as reading a value.
+    `fit` and its like then run the step eagerly.
+    """
+
 @disjoint_base
 class GradMode:
     """A context manager: inside, ops on this thread are recorded or not, and afterwards as
@@ -467,6 +485,43 @@ class GradMode:
     def __enter__(self) -> None: ...
     def __exit__(self, *args: Any) -> None: ...
     def __new__(cls, enabled: bool) -> Self: ...
+
+@disjoint_base
+class Graph:
+    """What a trace wrote down."""
+
+    def compile(self) -> Program:
+        """The program: rewritten by the passes, its memory planned."""
+
+    def difference(self, other: Graph) -> str | None:
+        """How another trace of the same step differs from this one; None if it does not."""
+
+@disjoint_base
+class Program:
+    """A step that runs without the code that described it."""
+
+    def kernels(self) -> list[tuple[str, _Specs, _Specs, int, int, int]]:
+        """What it does, in order: of each kernel its name, what it reads and makes (each a list
+        of dtypes and shapes), its nominal operations, and the bytes that it reads and writes.
+        """
+
+    def memory(self) -> tuple[int, int, int]:
+        """The number and the bytes of the buffers that its values share, and the bytes of its
+        constants.
+        """
+
+    def profile(
+        self, inputs: Sequence[_TensorLike], rates: Sequence[float], counters: Sequence[int]
+    ) -> list[float]:
+        """As `run`, but returns how many seconds each kernel took."""
+
+    def run(
+        self, inputs: Sequence[_TensorLike], rates: Sequence[float], counters: Sequence[int]
+    ) -> list[Tensor]:
+        """Runs it on its inputs, with the learning rate of each update and the counter of each
+        random stream; the outputs. Variables change in the end, all of them or, after an error,
+        none.
+        """
 
 def _encode_header(
     metadata: dict[str, str], tensors: Sequence[tuple[str, str, Sequence[int]]]
@@ -763,6 +818,9 @@ def hard_tanh(x: _TensorLike) -> Tensor:
 def is_grad_enabled() -> bool:
     """Whether ops on this thread are recorded for differentiation."""
 
+def is_tracing() -> bool:
+    """Whether a step is being traced on this thread."""
+
 def isa() -> str:
     """The name of the instruction set in use."""
 
@@ -1034,6 +1092,12 @@ def stack(xs: Sequence[_TensorLike], axis: int = 0) -> Tensor:
 def std(x: _TensorLike, axis: _Axes | None = None, keepdims: bool = False) -> Tensor:
     """The standard deviation over `axis` (all by default)."""
 
+def stream_start(stream: int, second: bool) -> int:
+    """Where the counter of stream number `stream` of random numbers begins in a trace, so that
+    what is drawn from it is known; a second trace begins elsewhere, so that what is drawn
+    unknown to the trace shows.
+    """
+
 def subtract(x1: _TensorLike, x2: _TensorLike) -> Tensor:
     """`x1 - x2`."""
 
@@ -1059,6 +1123,38 @@ def tensor(
     data: _TensorLike, dtype: npt.DTypeLike | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of the data, copied; Python's floats are float32, its integers int64."""
+
+def trace_abort() -> None:
+    """Ends the trace of a step that has failed; does nothing when none is under way."""
+
+def trace_begin() -> None:
+    """Begins to trace: until `trace_end` or `trace_abort`, ops on tensors of `trace_input`, and
+    on what variables hold, are written down instead of run.
+    """
+
+def trace_end(outputs: Sequence[_TensorLike]) -> Graph:
+    """Ends the trace: the graph of a step that returns these tensors."""
+
+def trace_input(shape: _Shape, dtype: npt.DTypeLike) -> Tensor:
+    """A tensor without values: the next argument of the step."""
+
+def trace_update(
+    rule: str,
+    constants: Sequence[float],
+    variables: Sequence[Variable],
+    slots: Sequence[Sequence[Variable]],
+    grads: Sequence[_TensorLike],
+    iterations: Variable,
+) -> None:
+    """Writes down an update by a kernel: "adam" with `(beta_1, beta_2, epsilon)`, or "sgd" with
+    `(momentum, nesterov)`, whose step counter is `iterations`.
+    """
+
+def trace_updated(variables: Sequence[Variable]) -> None:
+    """Notes that these variables get values outside of the program, after it."""
+
+def trainable_changes() -> int:
+    """How often any variable became trainable or ceased to be."""
 
 def transpose(x: _TensorLike, axes: _Axes | None = None) -> Tensor:
     """The axes reversed, or in the given order."""

@@ -1,7 +1,7 @@
 """Writing a step down once, so that it runs from then on without Python.
 
-A traced step is called on tensors without values. Whatever it does to them becomes a program; what it
-does besides, such as printing, happens while it is traced and not again.
+A traced step is called on tensors without values. Whatever it does to them becomes a program;
+what it does besides, such as printing, happens while it is traced and not again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from autodan.utils.tree import flatten, map_structure
 if TYPE_CHECKING:
     from autodan.optimizers.optimizer import Optimizer
 
-__all__ = ["CompiledStep", "Untraceable", "is_tracing", "note_update", "trace"]
+__all__ = ["CompiledStep", "UntraceableError", "is_tracing", "note_update", "trace"]
 
 # The name of an optimizer's kernel, its constants, and the slots of the variables by kind.
 Rule: TypeAlias = tuple[str, list[float], list[list[Variable]]]
@@ -28,7 +28,7 @@ Rule: TypeAlias = tuple[str, list[float], list[list[Variable]]]
 is_tracing = _core.is_tracing
 
 
-class Untraceable(Exception):
+class UntraceableError(Exception):
     """Why a step must run eagerly; a sentence's second half."""
 
 
@@ -133,7 +133,7 @@ def trace(
         version: What is equal as long as nothing that the step depends on was changed.
 
     Raises:
-        Untraceable: the step reads values, changes something in Python, or is a different one
+        UntraceableError: the step reads values, changes something in Python, or is a different one
             each time.
 
     >>> import autodan as ad
@@ -146,9 +146,9 @@ def trace(
     graph, draws, outputs = _trace_once(step, batch, streams, second=True)
     difference = first.difference(graph)
     if difference is not None:
-        raise Untraceable(difference)
+        raise UntraceableError(difference)
     if version() != before:
-        raise Untraceable("it changes an attribute of a layer, metric or optimizer")
+        raise UntraceableError("it changes an attribute of a layer, metric or optimizer")
     used = [(stream, count) for stream, count in zip(streams, draws, strict=True)]
     after = [(optimizer, variables) for optimizer, _, variables in _updates.after]
     try:
@@ -174,7 +174,7 @@ def _trace_once(
             tensors = [x for x in flatten(outputs) if isinstance(x, Tensor)]
             graph = _core.trace_end([*tensors, *gradients])
         except TraceError as error:
-            raise Untraceable(str(error).partition(": ")[2]) from None
+            raise UntraceableError(str(error).partition(": ")[2]) from None
         finally:
             _core.trace_abort()
         draws = [s.counter - start for s, start in zip(streams, starts, strict=True)]

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from autodan import _core, random
 from autodan._core import Tensor
-from autodan.tracing import CompiledStep, Untraceable, trace
+from autodan.tracing import CompiledStep, UntraceableError, trace
 from autodan.utils.tree import flatten
 from autodan.utils.versioned import Versioned
 
 if TYPE_CHECKING:
     from autodan.models.steps import Steps
 
-# Programs of one model that are kept; with more, batches differ so much that eager steps are quicker.
+# Programs of one model that are kept; where batches differ so much, eager steps are quicker.
 MOST_PROGRAMS = 8
 # Times that a model may change within one loop and be compiled again.
 MOST_CHANGES = 16
@@ -127,7 +127,7 @@ class Programs:
         compiled = None
         try:
             compiled = trace(step, batch, self._streams, self._version)
-        except Untraceable as error:
+        except UntraceableError as error:
             self._note(kind, str(error))
         except Exception as error:
             # Most likely the eager step raises the same, where it belongs.
