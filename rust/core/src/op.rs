@@ -1,5 +1,6 @@
 //! What an op is, and the one way in which ops run.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -103,7 +104,7 @@ pub enum Effect {
 ///
 /// Inputs are converted to a common dtype, broadcast by their shapes and checked *before* an op
 /// runs: `infer` is where every error of shape, dtype and value is found.
-pub trait Op: Debug + Send + Sync + 'static {
+pub trait Op: Any + Debug + Send + Sync {
     /// The op's public name, for messages.
     fn name(&self) -> &'static str;
 
@@ -154,6 +155,18 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// of the outputs.
     fn operations(&self, _inputs: &[SpecRef<'_>], outputs: &[SpecRef<'_>]) -> usize {
         outputs.iter().map(SpecRef::len).sum()
+    }
+
+    /// Whether each element of the one output depends on the inputs' elements at its place alone, inputs
+    /// being broadcast to the output's shape.
+    fn is_elementwise(&self) -> bool {
+        false
+    }
+
+    /// The op that does this one on `inputs` and then `next` on its output, if there is one: its inputs are
+    /// these, then the `others` of `next`.
+    fn then(&self, _next: &dyn Op, _inputs: &[SpecRef<'_>], _others: &[SpecRef<'_>]) -> Option<Arc<dyn Op>> {
+        None
     }
 
     /// The key of an op of random numbers, which is another one in every run.

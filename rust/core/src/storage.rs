@@ -206,6 +206,11 @@ impl<'a> In<'a> {
         In { storage, layout }
     }
 
+    /// The same storage through another layout.
+    pub fn with_layout(&self, layout: &'a Layout) -> In<'a> {
+        In { storage: self.storage, layout }
+    }
+
     /// The dtype.
     pub fn dtype(&self) -> DType {
         self.storage.dtype()
@@ -298,6 +303,8 @@ pub enum Out<'a> {
 pub trait Written: Stored {
     /// The elements to write, if they are of this type.
     fn elements<'b>(out: &'b mut Out<'_>) -> Option<&'b mut [Self]>;
+    /// The output that is these elements.
+    fn output(elements: &mut [Self]) -> Out<'_>;
 }
 
 macro_rules! written {
@@ -308,6 +315,9 @@ macro_rules! written {
                     Out::$variant(slice) => Some(slice),
                     _ => None,
                 }
+            }
+            fn output(elements: &mut [Self]) -> Out<'_> {
+                Out::$variant(elements)
             }
         }
     )*};

@@ -4,6 +4,8 @@
 //! vectors and on integers, and the two gradients as ops on tensors (so any order of derivative exists). Operands are promoted to a
 //! common dtype and broadcast; the tape sums gradients back to each operand's shape.
 
+use std::any::Any;
+
 use std::fmt::Debug;
 
 use autodan_kernels::element::{Float, Number};
@@ -303,6 +305,11 @@ impl<T: Float, R: Rule> Binary<T> for F<R> {
     }
 }
 
+/// Whether an op is `add`.
+pub(crate) fn is_add(op: &dyn Op) -> bool {
+    (op as &dyn Any).is::<Apply<Add>>()
+}
+
 impl<R: Rule> Op for Apply<R> {
     fn name(&self) -> &'static str {
         R::NAME
@@ -311,6 +318,10 @@ impl<R: Rule> Op for Apply<R> {
     fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs> {
         let shape = broadcast(R::NAME, inputs[0].shape, inputs[1].shape)?;
         one(inputs[0].dtype, &shape)
+    }
+
+    fn is_elementwise(&self) -> bool {
+        true
     }
 
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {

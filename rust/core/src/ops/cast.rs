@@ -80,6 +80,10 @@ impl Op for CastTo {
         one(self.0, inputs[0].shape)
     }
 
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
         with_dtype!(inputs[0].dtype(), A => with_dtype!(self.0, B => {
             elementwise::map(inputs[0].view::<A>()?, outputs[0].get::<B>()?, convert::<A, B>);

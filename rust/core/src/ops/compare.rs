@@ -70,6 +70,10 @@ impl Op for Comparison {
         one(DType::Bool, &broadcast(self.name(), inputs[0].shape, inputs[1].shape)?)
     }
 
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
         let shape = broadcast(self.name(), inputs[0].shape(), inputs[1].shape())?;
         let (a, b) = (inputs[0].layout().broadcast_to(&shape), inputs[1].layout().broadcast_to(&shape));
@@ -169,6 +173,10 @@ impl Op for Logic {
         one(DType::Bool, &broadcast(self.name(), inputs[0].shape, inputs[1].shape)?)
     }
 
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
         let shape = broadcast(self.name(), inputs[0].shape(), inputs[1].shape())?;
         let (a, b) = (inputs[0].layout().broadcast_to(&shape), inputs[1].layout().broadcast_to(&shape));
@@ -238,6 +246,10 @@ impl Op for Predicate {
         one(DType::Bool, inputs[0].shape)
     }
 
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
         let y = outputs[0].get::<Bool>()?;
         with_dtype!(inputs[0].dtype(), T => {
@@ -302,6 +314,10 @@ impl Op for Select {
     fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs> {
         let shape = broadcast("where", inputs[1].shape, inputs[2].shape)?;
         one(inputs[1].dtype, &broadcast("where", inputs[0].shape, &shape)?)
+    }
+
+    fn is_elementwise(&self) -> bool {
+        true
     }
 
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {

@@ -4,6 +4,8 @@
 //! channels]. Convolution is linear in each operand, and its two gradients are the other two sides of
 //! one trilinear form: each one's gradients are the other ops, so derivatives of any order exist.
 
+use std::sync::Arc;
+
 use autodan_kernels::activate::Activation;
 use autodan_kernels::conv::{self, Conv2d as Geometry};
 
@@ -11,7 +13,7 @@ use crate::error::{Error, Result, show_shape};
 use crate::layout::{Shape, checked_len};
 use crate::op::{Backward, Gradients, Op, Saves, SpecRef, Specs, apply, one};
 use crate::ops::binary::promote;
-use crate::ops::{activate, cast};
+use crate::ops::{activate, binary, cast, unary};
 use crate::storage::{In, Out};
 use crate::tensor::Tensor;
 use crate::with_float;
@@ -242,6 +244,14 @@ impl Op for Conv2d {
         Ok(())
     }
 
+    fn then(&self, next: &dyn Op, inputs: &[SpecRef<'_>], others: &[SpecRef<'_>]) -> Option<Arc<dyn Op>> {
+        let ([x, w], [bias]) = (inputs, others) else { return None };
+        let fits = binary::is_add(next) && bias.shape == &w.shape[3..];
+        (fits && self.0.geometry(x.shape, w.shape).takes_bias()).then(|| {
+            Arc::new(BiasedConv2d { attributes: self.0, activation: Activation::Linear }) as Arc<dyn Op>
+        })
+    }
+
     fn saves(&self) -> Saves {
         Saves::INPUTS
     }
@@ -252,7 +262,7 @@ impl Op for Conv2d {
 }
 
 /// `y = activation(conv(x, w) + bias)`, the bias and activation in the convolution's own pass.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct BiasedConv2d {
     attributes: Attributes,
     activation: Activation,
@@ -279,6 +289,11 @@ impl Op for BiasedConv2d {
             conv::forward_bias(&g, &x, &w, &inputs[2].contiguous()?, relu, outputs[0].get()?)?;
         });
         Ok(())
+    }
+
+    fn then(&self, next: &dyn Op, _inputs: &[SpecRef<'_>], _others: &[SpecRef<'_>]) -> Option<Arc<dyn Op>> {
+        let fits = self.activation == Activation::Linear && unary::is_relu(next);
+        fits.then(|| Arc::new(BiasedConv2d { activation: Activation::Relu, ..*self }) as Arc<dyn Op>)
     }
 
     fn saves(&self) -> Saves {

@@ -1,13 +1,15 @@
 //! Matrix products.
 
+use std::sync::Arc;
+
 use autodan_kernels::activate::Activation;
 use autodan_kernels::gemm::{Matrix, gemm_batched, gemm_bias, matmul_integer};
 
 use crate::error::{Error, Result, show_shape};
 use crate::layout::{Layout, Shape, broadcast_shapes};
 use crate::op::{Backward, Gradients, Op, Saves, SpecRef, Specs, apply, one};
-use crate::ops::binary::promote;
-use crate::ops::{activate, reshape, swapaxes};
+use crate::ops::binary::{self, promote};
+use crate::ops::{activate, reshape, swapaxes, unary};
 use crate::storage::{In, Out, Stored};
 use crate::tensor::Tensor;
 use crate::with_float;
@@ -88,6 +90,13 @@ impl Op for Matmul {
         })
     }
 
+    fn then(&self, next: &dyn Op, inputs: &[SpecRef<'_>], others: &[SpecRef<'_>]) -> Option<Arc<dyn Op>> {
+        let ([x, w], [bias]) = (inputs, others) else { return None };
+        let plain = x.shape.len() == 2 && w.shape.len() == 2 && x.dtype.is_float();
+        let fits = plain && binary::is_add(next) && bias.shape == &w.shape[1..];
+        fits.then(|| Arc::new(Linear(Activation::Linear)) as Arc<dyn Op>)
+    }
+
     fn saves(&self) -> Saves {
         Saves::INPUTS
     }
@@ -125,6 +134,11 @@ impl Op for Linear {
             gemm_bias(x.matrix(0), w.matrix(0), &bias, relu, outputs[0].get()?)?;
         });
         Ok(())
+    }
+
+    fn then(&self, next: &dyn Op, _inputs: &[SpecRef<'_>], _others: &[SpecRef<'_>]) -> Option<Arc<dyn Op>> {
+        let fits = self.0 == Activation::Linear && unary::is_relu(next);
+        fits.then(|| Arc::new(Linear(Activation::Relu)) as Arc<dyn Op>)
     }
 
     fn saves(&self) -> Saves {

@@ -7,6 +7,7 @@
 pub mod activate;
 pub mod binary;
 pub mod cast;
+pub(crate) mod chain;
 pub mod compare;
 pub mod conv;
 pub mod conv_pool;

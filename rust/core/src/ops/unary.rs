@@ -12,6 +12,8 @@
 //! `sign` at 0, the left one for `leaky_relu` and `elu`, 1 for `clip` at its bounds, and 0 for
 //! `relu6`, `hard_sigmoid`, `hard_silu` and `hard_tanh` at theirs.
 
+use std::any::Any;
+
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LN_2, LN_10, PI};
 use std::fmt::Debug;
 
@@ -449,6 +451,11 @@ pub(crate) fn gradient_of_output(name: &str, y: &Tensor, dy: &Tensor) -> Result<
     }
 }
 
+/// Whether an op is `relu`, whose derivative is a function of its output.
+pub(crate) fn is_relu(op: &dyn Op) -> bool {
+    (op as &dyn Any).is::<Forward<Relu>>()
+}
+
 /// `f(x)`.
 #[derive(Debug)]
 struct Forward<R>(R);
@@ -490,6 +497,10 @@ impl<R: Rule> Op for Forward<R> {
         one(inputs[0].dtype, inputs[0].shape)
     }
 
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
         let rule = self.0;
         if inputs[0].dtype().is_integer() {
@@ -528,6 +539,10 @@ impl<R: Rule> Op for First<R> {
         one(inputs[0].dtype, inputs[0].shape)
     }
 
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
         with_float!(R::NAME, inputs[0].dtype(), T => {
             elementwise::binary(Df(self.0), inputs[0].view::<T>()?, inputs[1].view()?, outputs[0].get()?);
@@ -559,6 +574,10 @@ impl<R: Rule> Op for Second<R> {
 
     fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs> {
         one(inputs[0].dtype, inputs[0].shape)
+    }
+
+    fn is_elementwise(&self) -> bool {
+        true
     }
 
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
