@@ -117,6 +117,24 @@ def separate_stream(seed: int) -> Iterator[None]:
         _separate.generator = outer
 
 
+def thread_stream() -> SeedGenerator | None:
+    """Return the stream that this thread draws from, None for the global one.
+
+    >>> with separate_stream(2):
+    ...     thread_stream().seed
+    2
+    """
+    return _separate.generator
+
+
+def set_thread_stream(stream: SeedGenerator | None) -> None:
+    """Let this thread draw from `stream`: what works for another thread draws as that one does.
+
+    >>> set_thread_stream(thread_stream())
+    """
+    _separate.generator = stream
+
+
 def seedings() -> int:
     """Return how often `set_seed` was called: what was drawn before the last time is out of date.
 

@@ -52,7 +52,10 @@ class Trainer(Steps):
 
         Args:
             x: Array or tensor of samples (N, ...), a list or dict of them, or something that
-                yields batches `(x, y)` or `(x, y, sample_weight)`.
+                yields batches `(x, y)` or `(x, y, sample_weight)`. Batches are made in a thread,
+                in order and at most two ahead within an epoch, while the model trains. A source
+                that looks at the model, or draws from a random generator that the training step
+                draws from too, gets an attribute `workers = 0`: then it is read between steps.
             y: Targets, as many as samples.
             batch_size: Default 32.
             epochs: Number of the epoch to end before. Default 1.
