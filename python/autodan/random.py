@@ -10,7 +10,7 @@ import operator
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
 
 from autodan import _core
@@ -101,7 +101,15 @@ def global_stream() -> SeedGenerator:
 
 
 @contextmanager
-def separate_stream(seed: int) -> Iterator[None]:
+def _drawing_from(stream: SeedGenerator | None) -> Iterator[None]:
+    outer, _separate.generator = _separate.generator, stream
+    try:
+        yield
+    finally:
+        _separate.generator = outer
+
+
+def separate_stream(seed: int) -> AbstractContextManager[None]:
     """Let this thread draw from a stream of its own inside the block; the global one stays.
 
     >>> set_seed(1)
@@ -110,29 +118,19 @@ def separate_stream(seed: int) -> Iterator[None]:
     >>> draw_key()
     (1, 0)
     """
-    outer, _separate.generator = _separate.generator, SeedGenerator(seed)
-    try:
-        yield
-    finally:
-        _separate.generator = outer
+    return _drawing_from(SeedGenerator(seed))
 
 
-def thread_stream() -> SeedGenerator | None:
-    """Return the stream that this thread draws from, None for the global one.
+def same_stream() -> AbstractContextManager[None]:
+    """Let another thread draw, inside the block, from the stream of the one that calls this.
 
     >>> with separate_stream(2):
-    ...     thread_stream().seed
-    2
+    ...     block = same_stream()
+    >>> with block:
+    ...     draw_key()
+    (2, 0)
     """
-    return _separate.generator
-
-
-def set_thread_stream(stream: SeedGenerator | None) -> None:
-    """Let this thread draw from `stream`: what works for another thread draws as that one does.
-
-    >>> set_thread_stream(thread_stream())
-    """
-    _separate.generator = stream
+    return _drawing_from(_separate.generator)
 
 
 def seedings() -> int:

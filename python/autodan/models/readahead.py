@@ -58,7 +58,7 @@ class _Reader:
         self._stopped = False
         self._process = os.getpid()
         self._records = _core.is_grad_enabled()
-        self._stream = random.thread_stream()
+        self._stream = random.same_stream()
         # A daemon: one that waits for data for ever must not keep the process alive.
         self._thread = threading.Thread(
             target=contextvars.copy_context().run,
@@ -100,16 +100,16 @@ class _Reader:
 
     def _read(self) -> None:
         _core.set_grad_enabled(self._records)
-        random.set_thread_stream(self._stream)
         error = None
-        while error is None:
-            self._room.acquire()
-            if self._stopped:
-                return
-            item = None
-            try:
-                item = next(self._items)
-            except BaseException as raised:  # also what is no Exception ends the loop that asks
-                error = raised
-            self._results.put((item, error))
+        with self._stream:
+            while error is None:
+                self._room.acquire()
+                if self._stopped:
+                    return
+                item = None
+                try:
+                    item = next(self._items)
+                except BaseException as raised:  # what is no Exception ends the loop that asks, too
+                    error = raised
+                self._results.put((item, error))
         del error

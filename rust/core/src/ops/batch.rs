@@ -95,6 +95,7 @@ fn collect<A: Cast + Stored, B: Cast + Stored>(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::reversed_empty_ranges)]
 mod tests {
     use super::*;
 
@@ -119,9 +120,7 @@ mod tests {
         let message = "gather_rows: rows 1 to 3 of 2 do not exist";
         assert_eq!(refused(&x, None, 1..3), message);
         assert_eq!(refused(&x, Some(&[0, 1]), 1..3), message);
-        #[allow(clippy::reversed_empty_ranges)]
-        let reversed = 2..1;
-        assert_eq!(refused(&x, None, reversed), "gather_rows: rows 2 to 1 of 2 do not exist");
+        assert_eq!(refused(&x, None, 2..1), "gather_rows: rows 2 to 1 of 2 do not exist");
         for number in [-1, 2, i64::MIN] {
             let message = format!("gather_rows: row {number} does not exist; there are 2 rows");
             assert_eq!(refused(&x, Some(&[0, number]), 0..2), message);
