@@ -10,7 +10,7 @@ import operator
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from autodan import _core
@@ -101,15 +101,7 @@ def global_stream() -> SeedGenerator:
 
 
 @contextmanager
-def _drawing_from(stream: SeedGenerator | None) -> Iterator[None]:
-    outer, _separate.generator = _separate.generator, stream
-    try:
-        yield
-    finally:
-        _separate.generator = outer
-
-
-def separate_stream(seed: int) -> AbstractContextManager[None]:
+def separate_stream(seed: int) -> Iterator[None]:
     """Let this thread draw from a stream of its own inside the block; the global one stays.
 
     >>> set_seed(1)
@@ -118,19 +110,11 @@ def separate_stream(seed: int) -> AbstractContextManager[None]:
     >>> draw_key()
     (1, 0)
     """
-    return _drawing_from(SeedGenerator(seed))
-
-
-def same_stream() -> AbstractContextManager[None]:
-    """Let another thread draw, inside the block, from the stream of the one that calls this.
-
-    >>> with separate_stream(2):
-    ...     block = same_stream()
-    >>> with block:
-    ...     draw_key()
-    (2, 0)
-    """
-    return _drawing_from(_separate.generator)
+    outer, _separate.generator = _separate.generator, SeedGenerator(seed)
+    try:
+        yield
+    finally:
+        _separate.generator = outer
 
 
 def seedings() -> int:

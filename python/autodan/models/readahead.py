@@ -21,10 +21,11 @@ _PATIENCE = 1.0
 def read_ahead(items: Iterator[Any]) -> Iterator[Any]:
     """Yield the items, which a thread takes from the iterator up to two before they are asked for.
 
-    One thread takes them all, in order. It has the context variables, the recording of gradients
-    and the stream of random numbers of the thread that asks. What the iterator raises is raised
-    when all before it has been yielded. The thread ends with the iterator, or when this generator
-    is closed or dropped: it may then have taken two items that nobody gets.
+    One thread takes them all, in order. It has the context variables and the recording of
+    gradients of the thread that asks, and a stream of random numbers seeded from that thread's:
+    what both draw depends on no timing. What the iterator raises is raised when all before it has
+    been yielded. The thread ends with the iterator, or when this generator is closed or dropped:
+    it may then have taken two items that nobody gets.
 
     Raises:
         RuntimeError: this process was forked meanwhile: the thread is not here.
@@ -58,7 +59,7 @@ class _Reader:
         self._stopped = False
         self._process = os.getpid()
         self._records = _core.is_grad_enabled()
-        self._stream = random.same_stream()
+        self._seed = random.make_default_seed()
         # A daemon: one that waits for data for ever must not keep the process alive.
         self._thread = threading.Thread(
             target=contextvars.copy_context().run,
@@ -101,7 +102,7 @@ class _Reader:
     def _read(self) -> None:
         _core.set_grad_enabled(self._records)
         error = None
-        with self._stream:
+        with random.separate_stream(self._seed):
             while error is None:
                 self._room.acquire()
                 if self._stopped:
