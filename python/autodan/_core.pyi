@@ -86,6 +86,7 @@ __all__ = [
     "floor_divide",
     "full",
     "full_like",
+    "gather_rows",
     "gelu",
     "global_norm",
     "grad",
@@ -782,6 +783,14 @@ def full_like(
     x: _TensorLike, fill_value: _TensorLike, dtype: npt.DTypeLike | None = None
 ) -> Tensor:
     """One value in the shape (and by default the dtype) of `x`."""
+
+def gather_rows(
+    x: _TensorLike, order: _TensorLike | None, start: int, stop: int, dtype: npt.DTypeLike
+) -> Tensor:
+    """The rows of `x` that `order` (int64) numbers from place `start` up to but without `stop`,
+    or without an order the rows from `start` to `stop`, in `dtype`. Nothing is recorded for
+    differentiation.
+    """
 
 def gelu(x: _TensorLike, approximate: bool = True) -> Tensor:
     """The Gaussian error linear unit, by default in its approximation by a hyperbolic tangent."""

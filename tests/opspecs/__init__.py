@@ -38,6 +38,7 @@ ALIASES = {
 ELSEWHERE = {
     "tensor": "test_tensor.py",
     "asarray": "test_tensor.py",
+    "gather_rows": "models/test_data.py",
     "array": "test_tensor.py",
     "convert_to_numpy": "test_tensor.py",
     "convert_to_tensor": "test_tensor.py",

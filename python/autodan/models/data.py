@@ -15,6 +15,7 @@ import numpy as np
 from autodan import _core, random
 from autodan._core import Tensor
 from autodan.models.checks import check_finite, check_same_length
+from autodan.models.readahead import read_ahead
 from autodan.utils.tree import flatten, map_structure
 
 DEFAULT_BATCH_SIZE = 32
@@ -33,12 +34,16 @@ class Data(Protocol):
     """Batches `(x,)`, `(x, y)` or `(x, y, sample_weight)` of tensors, epoch after epoch."""
 
     num_steps: int | None
+    reads_ahead: bool
 
     def first(self) -> Any:
         """Return the first batch, which the next epoch yields again."""
 
     def batches(self) -> Iterator[Any]:
         """Yield the batches of an epoch."""
+
+    def end_epoch(self) -> None:
+        """Tell the source that its batches are through."""
 
 
 class Rows:
@@ -52,8 +57,11 @@ class Rows:
     Raises:
         ValueError: the values do not form an array of numbers.
 
-    >>> Rows("x", np.arange(6.0).reshape(3, 2), "float32")[1:].tolist()
+    >>> rows = Rows("x", np.arange(6.0).reshape(3, 2), "float32")
+    >>> rows.batch(1, 3).tolist()
     [[2.0, 3.0], [4.0, 5.0]]
+    >>> rows.batch(0, 2, order=_core.tensor([2, 0, 1])).tolist()
+    [[4.0, 5.0], [0.0, 1.0]]
     """
 
     def __init__(self, name: str, values: Any, dtype: str) -> None:
@@ -74,13 +82,28 @@ class Rows:
         self.dtype = dtype if array.dtype.kind == "f" else _STAND_INS.get(kind, kind)
         # Half and extended precision are cast by NumPy, the rest in the core's one pass.
         self._casts_in_numpy = kind not in ("float32", "float64", "int32", "int64", "uint8", "bool")
+        self._memory = None if self._casts_in_numpy else _borrowed(array)
 
     def __len__(self) -> int:
         return len(self.array)
 
-    def __getitem__(self, index: Any) -> Tensor:
-        array = self.array
-        rows = array[index] if isinstance(index, slice) else array.take(index, axis=0)
+    def batch(self, start: int, stop: int, order: Tensor | None = None) -> Tensor:
+        """Return a copy of the rows `start` to `stop`, those that `order` has there if it is given.
+
+        Args:
+            start: The first row.
+            stop: The row to end before.
+            order: The numbers of all rows (int64) in another order.
+
+        Raises:
+            IndexError: there are no such rows.
+        """
+        if self._memory is not None:
+            return _core.gather_rows(self._memory, order, start, stop, self.dtype)
+        if order is None:
+            rows = self.array[start:stop]
+        else:
+            rows = self.array.take(order.numpy()[start:stop], axis=0)
         if self._casts_in_numpy:
             rows = rows.astype(self.dtype)
         return _core.asarray(rows, dtype=self.dtype)
@@ -88,6 +111,14 @@ class Rows:
     def select(self, part: slice) -> Rows:
         """Return a part of the rows, as a view."""
         return Rows(self.name, self.array[part], self.dtype)
+
+
+def _borrowed(array: np.ndarray) -> Tensor | None:
+    """Return the array's own memory as a tensor; None where the core cannot read it in place."""
+    try:
+        return _core.asarray(array, copy=False)
+    except ValueError:
+        return None
 
 
 def make_rows(name: str, values: Any, dtype: str) -> Any:
@@ -107,6 +138,8 @@ def _is_array(value: Any) -> bool:
 class ArrayData:
     """Batches out of arrays; the last one may be smaller.
 
+    They are not read ahead: to gather one takes less time than to hand it over.
+
     Args:
         x: `Rows`, or a list or dict of them.
         y: The same for the targets, or None.
@@ -118,6 +151,8 @@ class ArrayData:
     Raises:
         ValueError: the arrays differ in length, or the batch size is not positive.
     """
+
+    reads_ahead = False
 
     def __init__(
         self,
@@ -140,23 +175,25 @@ class ArrayData:
 
     def first(self) -> Any:
         """Return the first rows, not shuffled."""
-        part = slice(0, self.batch_size)
-        return map_structure(lambda rows: rows[part], self.columns)
+        stop = min(self.batch_size, self.num_samples)
+        return map_structure(lambda rows: rows.batch(0, stop), self.columns)
 
     def batches(self) -> Iterator[Any]:
         """Yield the batches of an epoch."""
         columns, size = self.columns, self.batch_size
         order = None
         if self.shuffle is not None:
-            order = random.permutation(self.num_samples, self.shuffle).numpy()
-        flat = isinstance(columns, tuple) and all(isinstance(c, Rows) for c in columns)
+            order = random.permutation(self.num_samples, self.shuffle)
+        flat = all(isinstance(column, Rows) for column in columns)
         for start in range(0, self.num_samples, size):
             stop = min(start + size, self.num_samples)
-            index = slice(start, stop) if order is None else order[start:stop]
             if flat:
-                yield tuple([rows[index] for rows in columns])
+                yield tuple([rows.batch(start, stop, order) for rows in columns])
             else:
-                yield map_structure(operator.itemgetter(index), columns)
+                yield map_structure(operator.methodcaller("batch", start, stop, order), columns)
+
+    def end_epoch(self) -> None:
+        """Do nothing: arrays know of no epochs."""
 
     def split(self, fraction: float) -> tuple[ArrayData, ArrayData]:
         """Return all but the last `fraction` of the rows, and these.
@@ -188,6 +225,9 @@ class ArrayData:
 class StreamData:
     """Batches out of a generator, an iterable, or a sequence of batches (`PyDataset`-like).
 
+    They are made ahead in a thread (see `read_ahead`), unless the source says `workers = 0`: for
+    one that looks at the model, or uses what belongs to the thread that calls `fit`.
+
     Args:
         source: What yields the batches; one with `__len__` and `__getitem__` is a sequence.
         shuffle: Draws the order of a sequence in each epoch; None keeps its own.
@@ -208,6 +248,7 @@ class StreamData:
         self._class_weight = class_weight
         self._dtype = dtype
         self._peeked: list[Any] = []
+        self.reads_ahead = getattr(source, "workers", 1) != 0
         self.num_steps: int | None = len(source) if hasattr(source, "__len__") else None
         # A generator goes on where it stopped; anything else starts anew each epoch.
         self._stream = source if isinstance(source, Iterator) else None
@@ -226,6 +267,9 @@ class StreamData:
         """Yield the batches of an epoch; those of a generator until it ends."""
         for batch in self._raw():
             yield self._convert(batch)
+
+    def end_epoch(self) -> None:
+        """Call the `on_epoch_end` of the source if it has one."""
         if hasattr(self._source, "on_epoch_end"):
             self._source.on_epoch_end()
 
@@ -266,7 +310,7 @@ def make_batch(
     for rows in flatten((x, y)):
         if rows is not None:
             check_finite(rows.name, rows.array)
-    return map_structure(lambda rows: rows[:], batch)
+    return map_structure(lambda rows: rows.batch(0, len(rows)), batch)
 
 
 def make_data(
@@ -401,15 +445,20 @@ class EpochIterator:
         self._running: Iterator[Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
+        batches = self._some() if self._fixed else self.data.batches()
+        yield from read_ahead(batches) if self.data.reads_ahead else batches
         if not self._fixed:
-            yield from self.data.batches()
-            return
+            self.data.end_epoch()
+
+    def _some(self) -> Iterator[Any]:
+        """Yield `steps` batches, from where the last epoch has stopped."""
         nothing = object()
         for _ in range(self.steps or 0):
             if self._running is None:
                 self._running = self.data.batches()
             batch = next(self._running, nothing)
             if batch is nothing:
+                self.data.end_epoch()
                 self._running = self.data.batches()
                 batch = next(self._running, nothing)
                 if batch is nothing:

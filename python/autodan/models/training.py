@@ -52,7 +52,10 @@ class Trainer(Steps):
 
         Args:
             x: Array or tensor of samples (N, ...), a list or dict of them, or something that
-                yields batches `(x, y)` or `(x, y, sample_weight)`.
+                yields batches `(x, y)` or `(x, y, sample_weight)`. Batches are made in a thread,
+                in order and at most two ahead within an epoch, while the model trains. A source
+                with an attribute `workers = 0` is read between the steps instead: for one that
+                looks at the model, or shares a generator of random numbers with the step.
             y: Targets, as many as samples.
             batch_size: Default 32.
             epochs: Number of the epoch to end before. Default 1.

@@ -19,6 +19,7 @@ pub mod copy;
 pub mod element;
 pub mod elementwise;
 pub mod fork;
+pub mod gather;
 pub mod gemm;
 pub mod isa;
 pub mod machine;

@@ -5,6 +5,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::convert::{self, Arg, DTypeArg, FLOAT32, Operand, ShapeArg};
+use crate::enter::enter_attached;
 use crate::error::to_python;
 use crate::ops::{Output, run};
 use crate::tensor::PyTensor;
@@ -13,7 +14,21 @@ use crate::tensor::PyTensor;
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     add_functions!(
         module,
-        [tensor, asarray, zeros, ones, full, zeros_like, ones_like, full_like, eye, arange, linspace, cast]
+        [
+            tensor,
+            asarray,
+            zeros,
+            ones,
+            full,
+            zeros_like,
+            ones_like,
+            full_like,
+            eye,
+            arange,
+            linspace,
+            cast,
+            gather_rows
+        ]
     );
     Ok(())
 }
@@ -208,4 +223,25 @@ fn linspace(py: Python<'_>, start: f64, stop: f64, num: usize, dtype: DTypeArg) 
 #[pyfunction]
 fn cast(py: Python<'_>, x: Arg, dtype: DTypeArg) -> Output {
     run(py, x.0.len(), || ops::cast(&x.0, dtype.0))
+}
+
+/// The rows of `x` that `order` (int64) numbers from place `start` up to but without `stop`, or without an order
+/// the rows from `start` to `stop`, in `dtype`. Nothing is recorded for differentiation.
+///
+/// >>> x = ad.tensor([[1, 2], [3, 4], [5, 6]])
+/// >>> _core.gather_rows(x, ad.tensor([2, 0, 1]), 0, 2, "float32").tolist()
+/// [[5.0, 6.0], [1.0, 2.0]]
+#[pyfunction]
+#[pyo3(signature = (x, order, start, stop, dtype))]
+fn gather_rows(
+    py: Python<'_>,
+    x: Arg,
+    order: Option<Arg>,
+    start: usize,
+    stop: usize,
+    dtype: DTypeArg,
+) -> Output {
+    // With the GIL: `x` may be an array's own memory, which Python's threads write to.
+    let rows = || ops::gather_rows(&x.0, order.as_ref().map(|order| &order.0), start..stop, dtype.0);
+    enter_attached(py, rows).map(PyTensor::new)
 }

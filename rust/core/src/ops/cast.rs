@@ -64,7 +64,7 @@ impl Cast for Bool {
 
 /// One element converted to another type.
 #[inline(always)]
-fn convert<A: Cast, B: Cast>(x: A) -> B {
+pub(crate) fn convert<A: Cast, B: Cast>(x: A) -> B {
     if A::IS_FLOAT { B::from_f64(x.to_f64()) } else { B::from_i64(x.to_i64()) }
 }
 

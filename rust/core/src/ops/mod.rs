@@ -5,6 +5,7 @@
 //! functions.
 
 pub mod activate;
+pub mod batch;
 pub mod binary;
 pub mod cast;
 pub(crate) mod chain;
@@ -25,6 +26,7 @@ pub mod view;
 pub mod write;
 
 pub use activate::bias_activation;
+pub use batch::gather_rows;
 pub use binary::{
     add, arctan2, divide, floor_divide, maximum, minimum, modulo, multiply, power, sigmoid_cross_entropy,
     subtract,
