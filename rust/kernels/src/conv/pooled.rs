@@ -32,11 +32,11 @@ const SCRATCH: usize = 16 * 1024;
 const CLOSED: f64 = 4.0;
 
 /// Pooled rows and columns: windows of 2 x 2 side by side; an odd last row or column is in none.
-fn pooled(c: &Conv2d) -> [usize; 2] {
+pub(super) fn pooled(c: &Conv2d) -> [usize; 2] {
     [c.out_height / 2, c.out_width / 2]
 }
 
-fn check(c: &Conv2d, pooled_len: usize, places: usize, bias: usize) {
+pub(super) fn check(c: &Conv2d, pooled_len: usize, places: usize, bias: usize) {
     let [height, width] = pooled(c);
     assert_eq!(pooled_len, c.batch * height * width * c.out_channels, "wrong output size");
     assert_eq!(places, pooled_len, "one byte for each output");
@@ -257,10 +257,8 @@ impl<T: Float> Kernel<T> for Spread<'_, T> {
                 let ((z0, z1), (z2, z3)) = (top.split_at_mut(channels), bottom.split_at_mut(channels));
                 for c in (0..channels).step_by(V::LEN) {
                     let place: V = load_bytes(places, c);
-                    let open = place.lt(closed);
-                    // A product, so that an infinite gradient that is stopped is NaN as after any relu.
-                    let gradient = V::select(open, V::one(), V::zero()).mul(load(dy, c, V::zero()));
-                    let place = V::select(open, place, place.sub(closed));
+                    let gradient = gradient(place, load(dy, c, V::zero()));
+                    let place = V::select(place.lt(closed), place, place.sub(closed));
                     store(z0, c, V::select(place.eq(V::zero()), gradient, V::zero()));
                     store(z1, c, V::select(place.eq(V::one()), gradient, V::zero()));
                     store(z2, c, V::select(place.eq(V::constant(2.0)), gradient, V::zero()));
@@ -273,6 +271,13 @@ impl<T: Float> Kernel<T> for Spread<'_, T> {
             }
         }
     }
+}
+
+/// What passes the activation of the gradients of windows with these bytes.
+#[inline(always)]
+pub(super) fn gradient<V: Vector>(place: V, dy: V) -> V {
+    // A product, so that an infinite gradient that is stopped is NaN as after any relu.
+    V::select(place.lt(V::constant(CLOSED)), V::one(), V::zero()).mul(dy)
 }
 
 /// Writes the lanes, small whole numbers, to `y` from `i` on, as far as it goes.
@@ -294,13 +299,8 @@ fn store_bytes<V: Vector>(y: &mut [u8], i: usize, lanes: V) {
 #[inline(always)]
 fn load_bytes<V: Vector>(x: &[u8], i: usize) -> V {
     let x = &x[i..];
-    if x.len() >= V::LEN {
-        // SAFETY: LEN elements are left.
-        return unsafe { V::load_bytes(x.as_ptr()) };
+    // SAFETY: what is read is left in x.
+    unsafe {
+        if x.len() >= V::LEN { V::load_bytes(x.as_ptr()) } else { V::load_bytes_partial(x.as_ptr(), x.len()) }
     }
-    let mut bytes = [0; 16];
-    const { assert!(V::LEN <= 16) };
-    bytes[..x.len()].copy_from_slice(x);
-    // SAFETY: there are at least LEN bytes.
-    unsafe { V::load_bytes(bytes.as_ptr()) }
 }
