@@ -143,12 +143,13 @@ impl<T: Float, const RELU: bool> Kernel<T> for Shrink<'_, T, RELU> {
                 let ((x0, x1), (x2, x3)) = (top.split_at(channels), bottom.split_at(channels));
                 for c in (0..channels).step_by(V::LEN) {
                     let bias = load(bias, c, V::zero());
-                    let (x0, x1) = (active::<V, RELU>(x0, c, bias), active::<V, RELU>(x1, c, bias));
-                    let (x2, x3) = (active::<V, RELU>(x2, c, bias), active::<V, RELU>(x3, c, bias));
-                    let largest = x0.maximum(x1).maximum(x2.maximum(x3));
-                    store(y, c, largest);
-                    let place = first_largest([x0, x1, x2, x3]);
-                    let closed = V::select(largest.gt(V::zero()), place, place.add(V::constant(CLOSED)));
+                    let (x0, x1) = (load(x0, c, V::zero()), load(x1, c, V::zero()));
+                    let (x2, x3) = (load(x2, c, V::zero()), load(x3, c, V::zero()));
+                    let (largest, place) = first_largest([x0, x1, x2, x3]);
+                    // Neither bias nor relu changes which one is the largest: once, instead of four times.
+                    let sum = largest.add(bias);
+                    store(y, c, if RELU { V::zero().max(sum) } else { sum });
+                    let closed = V::select(sum.gt(V::zero()), place, place.add(V::constant(CLOSED)));
                     store_bytes(places, c, if RELU { closed } else { place });
                 }
             }
@@ -156,20 +157,15 @@ impl<T: Float, const RELU: bool> Kernel<T> for Shrink<'_, T, RELU> {
     }
 }
 
-/// The activated values from the `c`-th on.
+/// The first largest element, or the first NaN, and its place (0 to 3).
 #[inline(always)]
-fn active<V: Vector, const RELU: bool>(x: &[V::Scalar], c: usize, bias: V) -> V {
-    let z = load(x, c, V::zero()).add(bias);
-    if RELU { z.maximum(V::zero()) } else { z }
-}
-
-/// The place (0 to 3) of the first largest element, or of the first NaN.
-#[inline(always)]
-fn first_largest<V: Vector>(window: [V; 4]) -> V {
+fn first_largest<V: Vector>(window: [V; 4]) -> (V, V) {
     let [first, second, third] = leaders(window);
-    let place = V::select(first, V::one(), V::zero());
-    let place = V::select(second, V::constant(2.0), place);
-    V::select(third, V::constant(3.0), place)
+    let last = |of: [V; 4]| {
+        let lead = V::select(second, of[2], V::select(first, of[1], of[0]));
+        V::select(third, of[3], lead)
+    };
+    (last(window), last([V::zero(), V::one(), V::constant(2.0), V::constant(3.0)]))
 }
 
 /// The gradients of [`forward_pooled`] from that of its output and its bytes: `dz` with respect to the
