@@ -4,7 +4,9 @@ use std::hint::black_box;
 
 use autodan_benches::{Bench, Throughput, Traffic, floats, held_to, numbers};
 use autodan_kernels::activate::{Activation, bias_activation, bias_activation_backward};
-use autodan_kernels::conv::{Conv2d, forward, forward_bias};
+use autodan_kernels::conv::{
+    Conv2d, backward_weights, forward, forward_bias, forward_pooled, pooled_backward, pooled_backward_weights,
+};
 use autodan_kernels::gemm::{Matrix, gemm_bias};
 use criterion::{criterion_group, criterion_main};
 
@@ -13,6 +15,9 @@ const DENSE: [[usize; 3]; 3] = [[32, 5408, 128], [32, 784, 512], [256, 784, 512]
 
 /// 3 x 3 convolutions without padding: (channels, filters, side).
 const CONVOLUTIONS: [[usize; 3]; 3] = [[1, 32, 28], [3, 32, 32], [32, 64, 13]];
+
+/// The same in front of a pooling: (batch, channels, filters, side).
+const POOLED: [[usize; 4]; 4] = [[32, 1, 32, 28], [256, 1, 32, 28], [32, 3, 32, 32], [256, 3, 32, 32]];
 
 /// Rows and channels of activations.
 const ACTIVATIONS: [[usize; 2]; 3] = [[21632, 32], [64, 1024], [4096, 1024]];
@@ -31,24 +36,28 @@ fn dense(bench: &mut Bench) {
     }
 }
 
+fn conv(batch: usize, channels: usize, filters: usize, side: usize) -> Conv2d {
+    Conv2d {
+        batch,
+        in_height: side,
+        in_width: side,
+        in_channels: channels,
+        out_height: side - 2,
+        out_width: side - 2,
+        out_channels: filters,
+        kernel_height: 3,
+        kernel_width: 3,
+        strides: [1, 1],
+        dilation: [1, 1],
+        padding: [[0, 0], [0, 0]],
+        groups: 1,
+    }
+}
+
 fn convolution(bench: &mut Bench) {
     let mut group = bench.benchmark_group("layer");
     for [channels, filters, side] in CONVOLUTIONS {
-        let c = Conv2d {
-            batch: 32,
-            in_height: side,
-            in_width: side,
-            in_channels: channels,
-            out_height: side - 2,
-            out_width: side - 2,
-            out_channels: filters,
-            kernel_height: 3,
-            kernel_width: 3,
-            strides: [1, 1],
-            dilation: [1, 1],
-            padding: [[0, 0], [0, 0]],
-            groups: 1,
-        };
+        let c = conv(32, channels, filters, side);
         let (x, w, bias) =
             (numbers(32 * side * side * channels), numbers(9 * channels * filters), numbers(filters));
         let mut sums = vec![0.0; 32 * (side - 2) * (side - 2) * filters];
@@ -63,6 +72,34 @@ fn convolution(bench: &mut Bench) {
                 forward(&c, black_box(&x), &w, &mut sums)?;
                 bias_activation(Activation::Relu, &sums, &bias, &mut y)
             });
+        });
+    }
+}
+
+/// Convolution, bias, relu and pooling by 2 x 2, and the gradients of the weights and the bias through the
+/// gradient of the convolution's output or without it.
+fn pooled(bench: &mut Bench) {
+    let mut group = bench.benchmark_group("layer");
+    for [batch, channels, filters, side] in POOLED {
+        let c = conv(batch, channels, filters, side);
+        let (x, w, bias) =
+            (numbers(batch * side * side * channels), numbers(9 * channels * filters), numbers(filters));
+        let full = batch * (side - 2) * (side - 2) * filters;
+        let (mut y, mut places, dy) = (vec![0.0; full / 4], vec![0; full / 4], numbers(full / 4));
+        let (mut dz, mut dw, mut dbias) = (vec![0.0; full], w.clone(), bias.clone());
+        group.throughput(Throughput::Elements(2 * (full * 9 * channels) as u64));
+        let name = format!("pooled b{batch} {channels}->{filters} {side}x{side}");
+        group.bench_function(format!("{name} forward"), |bencher| {
+            bencher.iter(|| forward_pooled(&c, true, black_box(&x), &w, &bias, &mut y, &mut places));
+        });
+        group.bench_function(format!("{name} backward in two passes"), |bencher| {
+            bencher.iter(|| {
+                pooled_backward(&c, black_box(&dy), &places, &mut dz, &mut dbias)?;
+                backward_weights(&c, &x, &dz, &mut dw)
+            });
+        });
+        group.bench_function(format!("{name} backward in one pass"), |bencher| {
+            bencher.iter(|| pooled_backward_weights(&c, &x, black_box(&dy), &places, &mut dw, &mut dbias));
         });
     }
 }
@@ -84,5 +121,5 @@ fn activation(bench: &mut Bench) {
     }
 }
 
-criterion_group!(name = benches; config = held_to(Traffic::Write); targets = dense, convolution, activation);
+criterion_group!(name = benches; config = held_to(Traffic::Write); targets = dense, convolution, pooled, activation);
 criterion_main!(benches);

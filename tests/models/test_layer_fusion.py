@@ -186,9 +186,35 @@ def test_training_is_that_of_the_layers(fused, monkeypatch):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
-def test_second_derivatives_are_refused():
-    x = ad.tensor(X, requires_grad=True)
-    y = _core.conv2d_max_pool(x, np.ones((3, 3, 2, 4)), np.ones(4), activation="relu")
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_with_and_without_that_of_the_images(channels, activation, dtype):
+    rng = np.random.default_rng(channels)
+    # An odd size: the last row and column of the convolution's output are in no window.
+    images, kernel, bias = (
+        rng.normal(size=shape).astype(dtype)
+        for shape in [(3, 9, 11, channels), (3, 3, channels, 19), 19]
+    )
+    weight = rng.normal(size=(3, 3, 4, 19)).astype(dtype)
+
+    def gradients_of(images):
+        w, b = (ad.tensor(value, requires_grad=True) for value in (kernel, bias))
+        y = _core.conv2d_max_pool(images, w, b, activation=activation)
+        return _core.grad(ops.sum(y * weight), [w, b])
+
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    alone, beside = gradients_of(images), gradients_of(ad.tensor(images, requires_grad=True))
+    for got, want in zip(alone, beside, strict=True):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("wanted", ["images", "kernel"])
+def test_second_derivatives_are_refused(wanted):
+    images, kernel = ad.tensor(X), ad.ones((3, 3, 2, 4))
+    of = ad.tensor((images if wanted == "images" else kernel).numpy(), requires_grad=True)
+    images, kernel = (of, kernel) if wanted == "images" else (images, of)
+    y = _core.conv2d_max_pool(images, kernel, np.ones(4), activation="relu")
     with pytest.raises(RuntimeError, match="conv2d_max_pool: second derivatives"):
-        (dx,) = _core.grad(ops.sum(y * y), [x], create_graph=True)
-        _core.grad(ops.sum(dx * dx), [x])
+        (gradient,) = _core.grad(ops.sum(y * y), [of], create_graph=True)
+        _core.grad(ops.sum(gradient * gradient), [of])

@@ -55,13 +55,14 @@ impl Op for ConvPool {
     }
 
     fn vjp(&self, context: &Backward<'_>) -> Result<Gradients> {
-        let (x, w) = (context.input_shape(0), context.input_shape(1));
-        let backward = ConvPoolBackward {
-            attributes: self.attributes,
-            x: Shape::from_slice(x),
-            w: Shape::from_slice(w),
-        };
-        let outputs = apply_all(backward, &[context.grad()?, &context.output(1)?.detach()])?;
+        let (x, w) = (Shape::from_slice(context.input_shape(0)), Shape::from_slice(context.input_shape(1)));
+        let (attributes, places) = (self.attributes, context.output(1)?.detach());
+        if !context.needs(0) && attributes.geometry(&x, &w).routes_gradients() {
+            let backward = ConvPoolBackwardWeights { attributes, w };
+            let outputs = apply_all(backward, &[&context.input(0)?, context.grad()?, &places])?;
+            return Ok(std::iter::once(None).chain(outputs.into_iter().map(Some)).collect());
+        }
+        let outputs = apply_all(ConvPoolBackward { attributes, x, w }, &[context.grad()?, &places])?;
         let [dz, dbias] = &outputs[..] else {
             return Err(Error::internal("the gradient of conv2d_max_pool has two outputs"));
         };
@@ -99,6 +100,41 @@ impl Op for ConvPoolBackward {
         with_float!(NAME, inputs[0].dtype(), T => {
             let (dy, places) = (inputs[0].contiguous::<T>()?, inputs[1].contiguous()?);
             conv::pooled_backward(&g, &dy, &places, dz.get()?, dbias.get()?)?;
+        });
+        Ok(())
+    }
+
+    fn vjp(&self, _context: &Backward<'_>) -> Result<Gradients> {
+        Err(Error::Gradient(format!("{NAME}: second derivatives are not available")))
+    }
+}
+
+/// The gradients with respect to the weights and the bias, from the images, the gradient of the result and the
+/// places of the maxima.
+#[derive(Debug)]
+struct ConvPoolBackwardWeights {
+    attributes: Attributes,
+    w: Shape,
+}
+
+impl Op for ConvPoolBackwardWeights {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn infer(&self, inputs: &[SpecRef<'_>]) -> Result<Specs> {
+        let dtype = inputs[0].dtype;
+        Ok(Specs::from_iter([Spec::new(dtype, &self.w), Spec::new(dtype, &self.w[3..])]))
+    }
+
+    fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
+        let [dw, dbias] = outputs else {
+            return Err(Error::internal("the gradient of conv2d_max_pool has two outputs"));
+        };
+        let g = self.attributes.geometry(inputs[0].shape(), &self.w);
+        with_float!(NAME, inputs[0].dtype(), T => {
+            let (x, dy, places) = (inputs[0].contiguous::<T>()?, inputs[1].contiguous()?, inputs[2].contiguous()?);
+            conv::pooled_backward_weights(&g, &x, &dy, &places, dw.get()?, dbias.get()?)?;
         });
         Ok(())
     }

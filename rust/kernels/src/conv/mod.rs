@@ -8,6 +8,7 @@ mod correlate;
 mod depthwise;
 mod halo;
 mod pooled;
+mod routed;
 mod scatter;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use crate::view::len;
 use correlate::{Correlation, Tap, Weights};
 use halo::Images;
 pub use pooled::{forward_pooled, pooled_backward};
+pub use routed::pooled_backward_weights;
 use scatter::Scatter;
 
 /// The sizes of a convolution: input `[batch, in_height, in_width, in_channels]`, kernel

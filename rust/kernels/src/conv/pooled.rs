@@ -32,11 +32,11 @@ const SCRATCH: usize = 16 * 1024;
 const CLOSED: f64 = 4.0;
 
 /// Pooled rows and columns: windows of 2 x 2 side by side; an odd last row or column is in none.
-fn pooled(c: &Conv2d) -> [usize; 2] {
+pub(super) fn pooled(c: &Conv2d) -> [usize; 2] {
     [c.out_height / 2, c.out_width / 2]
 }
 
-fn check(c: &Conv2d, pooled_len: usize, places: usize, bias: usize) {
+pub(super) fn check(c: &Conv2d, pooled_len: usize, places: usize, bias: usize) {
     let [height, width] = pooled(c);
     assert_eq!(pooled_len, c.batch * height * width * c.out_channels, "wrong output size");
     assert_eq!(places, pooled_len, "one byte for each output");
@@ -143,12 +143,13 @@ impl<T: Float, const RELU: bool> Kernel<T> for Shrink<'_, T, RELU> {
                 let ((x0, x1), (x2, x3)) = (top.split_at(channels), bottom.split_at(channels));
                 for c in (0..channels).step_by(V::LEN) {
                     let bias = load(bias, c, V::zero());
-                    let (x0, x1) = (active::<V, RELU>(x0, c, bias), active::<V, RELU>(x1, c, bias));
-                    let (x2, x3) = (active::<V, RELU>(x2, c, bias), active::<V, RELU>(x3, c, bias));
-                    let largest = x0.maximum(x1).maximum(x2.maximum(x3));
-                    store(y, c, largest);
-                    let place = first_largest([x0, x1, x2, x3]);
-                    let closed = V::select(largest.gt(V::zero()), place, place.add(V::constant(CLOSED)));
+                    let (x0, x1) = (load(x0, c, V::zero()), load(x1, c, V::zero()));
+                    let (x2, x3) = (load(x2, c, V::zero()), load(x3, c, V::zero()));
+                    let (largest, place) = first_largest([x0, x1, x2, x3]);
+                    // Neither bias nor relu changes which one is the largest: once, instead of four times.
+                    let sum = largest.add(bias);
+                    store(y, c, if RELU { V::zero().max(sum) } else { sum });
+                    let closed = V::select(sum.gt(V::zero()), place, place.add(V::constant(CLOSED)));
                     store_bytes(places, c, if RELU { closed } else { place });
                 }
             }
@@ -156,20 +157,15 @@ impl<T: Float, const RELU: bool> Kernel<T> for Shrink<'_, T, RELU> {
     }
 }
 
-/// The activated values from the `c`-th on.
+/// The first largest element, or the first NaN, and its place (0 to 3).
 #[inline(always)]
-fn active<V: Vector, const RELU: bool>(x: &[V::Scalar], c: usize, bias: V) -> V {
-    let z = load(x, c, V::zero()).add(bias);
-    if RELU { z.maximum(V::zero()) } else { z }
-}
-
-/// The place (0 to 3) of the first largest element, or of the first NaN.
-#[inline(always)]
-fn first_largest<V: Vector>(window: [V; 4]) -> V {
+fn first_largest<V: Vector>(window: [V; 4]) -> (V, V) {
     let [first, second, third] = leaders(window);
-    let place = V::select(first, V::one(), V::zero());
-    let place = V::select(second, V::constant(2.0), place);
-    V::select(third, V::constant(3.0), place)
+    let last = |of: [V; 4]| {
+        let lead = V::select(second, of[2], V::select(first, of[1], of[0]));
+        V::select(third, of[3], lead)
+    };
+    (last(window), last([V::zero(), V::one(), V::constant(2.0), V::constant(3.0)]))
 }
 
 /// The gradients of [`forward_pooled`] from that of its output and its bytes: `dz` with respect to the
@@ -257,10 +253,8 @@ impl<T: Float> Kernel<T> for Spread<'_, T> {
                 let ((z0, z1), (z2, z3)) = (top.split_at_mut(channels), bottom.split_at_mut(channels));
                 for c in (0..channels).step_by(V::LEN) {
                     let place: V = load_bytes(places, c);
-                    let open = place.lt(closed);
-                    // A product, so that an infinite gradient that is stopped is NaN as after any relu.
-                    let gradient = V::select(open, V::one(), V::zero()).mul(load(dy, c, V::zero()));
-                    let place = V::select(open, place, place.sub(closed));
+                    let gradient = gradient(place, load(dy, c, V::zero()));
+                    let place = V::select(place.lt(closed), place, place.sub(closed));
                     store(z0, c, V::select(place.eq(V::zero()), gradient, V::zero()));
                     store(z1, c, V::select(place.eq(V::one()), gradient, V::zero()));
                     store(z2, c, V::select(place.eq(V::constant(2.0)), gradient, V::zero()));
@@ -273,6 +267,13 @@ impl<T: Float> Kernel<T> for Spread<'_, T> {
             }
         }
     }
+}
+
+/// What passes the activation of the gradients of windows with these bytes.
+#[inline(always)]
+pub(super) fn gradient<V: Vector>(place: V, dy: V) -> V {
+    // A product, so that an infinite gradient that is stopped is NaN as after any relu.
+    V::select(place.lt(V::constant(CLOSED)), V::one(), V::zero()).mul(dy)
 }
 
 /// Writes the lanes, small whole numbers, to `y` from `i` on, as far as it goes.
@@ -294,13 +295,8 @@ fn store_bytes<V: Vector>(y: &mut [u8], i: usize, lanes: V) {
 #[inline(always)]
 fn load_bytes<V: Vector>(x: &[u8], i: usize) -> V {
     let x = &x[i..];
-    if x.len() >= V::LEN {
-        // SAFETY: LEN elements are left.
-        return unsafe { V::load_bytes(x.as_ptr()) };
+    // SAFETY: what is read is left in x.
+    unsafe {
+        if x.len() >= V::LEN { V::load_bytes(x.as_ptr()) } else { V::load_bytes_partial(x.as_ptr(), x.len()) }
     }
-    let mut bytes = [0; 16];
-    const { assert!(V::LEN <= 16) };
-    bytes[..x.len()].copy_from_slice(x);
-    // SAFETY: there are at least LEN bytes.
-    unsafe { V::load_bytes(bytes.as_ptr()) }
 }

@@ -2,6 +2,7 @@
 
 mod pooled;
 mod random;
+mod routed;
 
 use super::{Conv2d, backward_data, backward_weights, forward};
 use crate::element::Float;

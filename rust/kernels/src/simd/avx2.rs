@@ -18,6 +18,23 @@ fn first(n: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(LANES.as_ptr().add(8 - n).cast()) }
 }
 
+/// The elements 0 to `APART` at `row`; plain loads where there is one of that size, as masks cost the ports of
+/// the arithmetic.
+///
+/// # Safety
+/// They are valid for reads, `APART` is 1 to [`super::MOST_APART`], and the machine has AVX2.
+#[inline(always)]
+pub(super) unsafe fn first_of_row<const APART: usize>(row: *const f32) -> __m128 {
+    // SAFETY: promised by the caller.
+    unsafe {
+        match APART {
+            1 => _mm_castpd_ps(_mm_load_sd(row.cast())),
+            2 => _mm_maskload_ps(row, _mm256_castsi256_si128(first(3))),
+            _ => _mm_loadu_ps(row),
+        }
+    }
+}
+
 impl Vector for F32x8 {
     type Scalar = f32;
     type Mask = __m256;
@@ -208,6 +225,19 @@ impl Vector for F32x8 {
         let lanes = self.lanes().map(f);
         // SAFETY: the array has `LEN` elements.
         unsafe { Self::load(lanes.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn pick<const APART: usize>(self, top: *const f32, bottom: *const f32) -> Self {
+        let a = APART as i32;
+        // SAFETY: the caller promises what is read; the instruction set is available (see `Vector`).
+        unsafe {
+            let rows = _mm256_set_m128(first_of_row::<APART>(bottom), first_of_row::<APART>(top));
+            // The elements' numbers in the register, which has four of each row.
+            let lanes = _mm256_setr_epi32(0, a, 4, 4 + a, 0, a, 4, 4 + a);
+            let index = _mm256_permutevar8x32_epi32(lanes, _mm256_cvtps_epi32(self.0));
+            F32x8(_mm256_permutevar8x32_ps(rows, index))
+        }
     }
 
     const SQUARE: usize = 8;

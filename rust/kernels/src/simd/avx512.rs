@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::avx2::first_of_row;
 use super::{F32x8, Vector};
 
 /// 16 float32 in one AVX-512 register.
@@ -54,6 +55,15 @@ impl Vector for F32x16 {
         // SAFETY: the caller promises readable or writable memory of that length; the instruction set is
         // available (see `Vector`).
         unsafe { F32x16(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(ptr.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes_partial(ptr: *const u8, n: usize) -> Self {
+        // SAFETY: the caller promises readable or writable memory of that length; the instruction set is
+        // available (see `Vector`).
+        unsafe {
+            let bytes = _mm_maskz_loadu_epi8(first(n), ptr.cast());
+            F32x16(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)))
+        }
     }
     #[inline(always)]
     unsafe fn store_bytes(self, ptr: *mut u8) {
@@ -203,6 +213,19 @@ impl Vector for F32x16 {
         let lanes = self.lanes().map(f);
         // SAFETY: the array has `LEN` elements.
         unsafe { Self::load(lanes.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn pick<const APART: usize>(self, top: *const f32, bottom: *const f32) -> Self {
+        let a = APART as i32;
+        // SAFETY: the caller promises what is read; the instruction set is available (see `Vector`).
+        unsafe {
+            let row = |row| _mm512_castps128_ps512(first_of_row::<APART>(row));
+            // The elements' numbers in the two rows' registers, of 16 each.
+            let lanes = _mm512_setr_epi32(0, a, 16, 16 + a, 0, a, 16, 16 + a, 0, 0, 0, 0, 0, 0, 0, 0);
+            let index = _mm512_permutexvar_epi32(_mm512_cvtps_epi32(self.0), lanes);
+            F32x16(_mm512_permutex2var_ps(row(top), index, row(bottom)))
+        }
     }
 
     const SQUARE: usize = F32x8::SQUARE;

@@ -59,9 +59,18 @@ pub trait Vector: Copy {
     /// `ptr` is valid for reads of `LEN` bytes.
     #[inline(always)]
     unsafe fn load_bytes(ptr: *const u8) -> Self {
+        // SAFETY: promised by the caller.
+        unsafe { Self::load_bytes_partial(ptr, Self::LEN) }
+    }
+    /// The first `n` bytes at `ptr` as numbers, and 0 in the other lanes.
+    ///
+    /// # Safety
+    /// `ptr` is valid for reads of `n` bytes, and `n <= LEN`.
+    #[inline(always)]
+    unsafe fn load_bytes_partial(ptr: *const u8, n: usize) -> Self {
         let mut lanes = [Self::Scalar::ZERO; 16];
         const { assert!(Self::LEN <= 16) };
-        for (i, lane) in lanes.iter_mut().enumerate().take(Self::LEN) {
+        for (i, lane) in lanes.iter_mut().enumerate().take(n) {
             // SAFETY: promised by the caller.
             *lane = Self::Scalar::from_f64(f64::from(unsafe { *ptr.add(i) }));
         }
@@ -165,6 +174,23 @@ pub trait Vector: Copy {
         unsafe { *to = *from }
     }
 
+    /// For each lane the element that it numbers: 0 for `top[0]`, 1 for `top[APART]`, 2 and 3 for those of
+    /// `bottom`, and the same again for 4 to 7.
+    ///
+    /// # Safety
+    /// Elements 0 to `APART`, which is 1 to [`MOST_APART`], are valid for reads; the lanes are whole numbers
+    /// below 8.
+    #[inline(always)]
+    unsafe fn pick<const APART: usize>(self, top: *const Self::Scalar, bottom: *const Self::Scalar) -> Self {
+        // SAFETY: promised by the caller.
+        let element = |row: *const Self::Scalar, i: usize| Self::splat(unsafe { *row.add(i) });
+        let four = Self::constant(4.0);
+        let place = Self::select(self.lt(four), self, self.sub(four));
+        let pick = Self::select(place.eq(Self::constant(2.0)), element(bottom, 0), element(bottom, APART));
+        let pick = Self::select(place.eq(Self::one()), element(top, APART), pick);
+        Self::select(place.eq(Self::zero()), element(top, 0), pick)
+    }
+
     /// Each lane through a scalar function: for rare functions only.
     fn map(self, f: impl Fn(Self::Scalar) -> Self::Scalar) -> Self;
 
@@ -218,6 +244,9 @@ pub trait Vector: Copy {
         Self::select(self.is_nan(), self, self.min(b))
     }
 }
+
+/// The largest distance in a row of the elements of [`Vector::pick`]: four are read at once.
+pub(crate) const MOST_APART: usize = 3;
 
 /// How far ahead, in bytes, a pass over long operands calls [`prefetch`].
 pub(crate) const AHEAD: usize = 2048;

@@ -2,7 +2,7 @@
 
 use crate::element::Float;
 use crate::isa::{self, Kernel};
-use crate::simd::Vector;
+use crate::simd::{MOST_APART, Vector};
 
 struct Check;
 
@@ -70,6 +70,12 @@ impl<T: Float> Kernel<T> for Check {
         }
         assert!(numbers.iter().zip(&bytes).all(|(x, &byte)| x.to_f64() == f64::from(byte)));
         assert_eq!(back, bytes);
+        for n in 0..=V::LEN {
+            // SAFETY: n <= LEN bytes are read, and `numbers` has LEN elements.
+            unsafe { V::load_bytes_partial(bytes.as_ptr(), n).store(numbers.as_mut_ptr()) };
+            let want = |i: usize| if i < n { f64::from(bytes[i]) } else { 0.0 };
+            assert!((0..V::LEN).all(|i| numbers[i].to_f64() == want(i)));
+        }
         // SAFETY: `lanes` has LEN elements.
         let x = unsafe { V::load(lanes.as_ptr()) };
         assert_eq!(x.reduce_add().to_f64(), lanes.iter().map(|x| x.to_f64()).sum::<f64>());
@@ -88,6 +94,9 @@ impl<T: Float> Kernel<T> for Check {
         );
         assert_eq!(V::constant(1.0).mul_exp2(V::constant(-150.0)).reduce_maximum().to_f64(), 0.0);
         assert!(V::constant(f64::NAN).mul_exp2(V::zero()).reduce_maximum().to_f64().is_nan());
+        check_pick::<V, 1>();
+        check_pick::<V, 2>();
+        check_pick::<V, MOST_APART>();
         let (m, e) = V::constant(40.0).mantissa_exponent();
         assert_eq!((m.reduce_maximum().to_f64(), e.reduce_maximum().to_f64()), (1.25, 5.0));
         // Every position of a NaN is seen.
@@ -99,6 +108,22 @@ impl<T: Float> Kernel<T> for Check {
             assert!(x.reduce_maximum().to_f64().is_nan() && x.reduce_minimum().to_f64().is_nan());
         }
     }
+}
+
+#[inline(always)]
+fn check_pick<V: Vector, const APART: usize>() {
+    let numbers = |len: usize, of: &dyn Fn(usize) -> f64| -> Vec<V::Scalar> {
+        (0..len).map(|i| V::Scalar::from_f64(of(i))).collect()
+    };
+    // The rows end where the last element is.
+    let (top, bottom) = (numbers(APART + 1, &|i| i as f64 - 2.5), numbers(APART + 1, &|i| 9.0 - i as f64));
+    let (places, mut picked) = (numbers(V::LEN, &|i| (i * 5 % 8) as f64), numbers(V::LEN, &|_| f64::NAN));
+    // SAFETY: the places, below 8, and the results are LEN; the rows have APART + 1 elements.
+    unsafe {
+        V::load(places.as_ptr()).pick::<APART>(top.as_ptr(), bottom.as_ptr()).store(picked.as_mut_ptr());
+    }
+    let want = |place: usize| if place & 2 == 0 { top[place % 2 * APART] } else { bottom[place % 2 * APART] };
+    assert!((0..V::LEN).all(|i| picked[i] == want(i * 5 % 8)), "{picked:?}, apart by {APART}");
 }
 
 #[test]
