@@ -78,7 +78,7 @@ fn sliced<T: Float>(
     let (m, k, n) = (a.rows, a.cols, b.cols);
     let depth = block_depth(k);
     let slices = k.div_ceil(depth);
-    let mut sums = Buffer::new(slices * m * n)?;
+    let mut sums = Buffer::new(slices.saturating_mul(m * n))?;
     let out = Out::new(&mut sums);
     par::try_for_each(slices, |slice| {
         let (p, depth) = (slice * depth, depth.min(k - slice * depth));
