@@ -10,7 +10,8 @@ use criterion::{criterion_group, criterion_main};
 const SQUARES: [usize; 6] = [64, 128, 256, 512, 1024, 2048];
 
 /// Dense layers: (batch, inputs, units).
-const LAYERS: [(usize, usize, usize); 3] = [(32, 5408, 128), (32, 784, 512), (256, 784, 512)];
+const LAYERS: [(usize, usize, usize); 4] =
+    [(32, 5408, 128), (256, 5408, 128), (32, 784, 512), (256, 784, 512)];
 
 /// A row-major matrix.
 fn matrix(data: &[f32], rows: usize, cols: usize) -> Matrix<'_, f32> {

@@ -2,13 +2,16 @@
 //!
 //! In layers, from the inside: `kernel` holds a tile of the output in registers, `pack` brings
 //! operands into the order in which it reads them, `plan` cuts a product into tiles and tasks, and
-//! `product` decides for each product which operand is broadcast, what is packed, and runs it.
+//! `product` decides for each product which operand is broadcast, what is packed, and runs it; where
+//! the contraction itself is cut, `join` adds what became of its parts.
 //!
-//! **Order of summation.** Every element of a product is the sum, in order, of blocks of `KC`
-//! steps, and inside a block one chain of multiply-adds. Strides, tiles, packing and threads cannot
-//! change it, so an element has the same bits however its operands lie in memory; and when a
-//! transposed product suits the operands better, it may be computed instead.
+//! **Order of summation.** Every element of a product is the sum, in order, of equal blocks of the
+//! contraction (`plan::block_depth`), and inside a block one chain of multiply-adds. Strides, tiles, packing
+//! and threads cannot change it, so an element has the same bits however its operands lie in memory; when
+//! a transposed product suits the operands better, it may be computed instead; and blocks may be computed
+//! apart, to be added by `join`.
 
+mod join;
 pub(crate) mod kernel;
 pub(crate) mod pack;
 pub(crate) mod plan;
@@ -23,11 +26,6 @@ use crate::par::{self, Pace};
 use crate::view::len;
 use kernel::Finish;
 use pack::Strided;
-
-/// Steps of the contraction in one block: enough that adding its sums to the output costs little,
-/// few enough that 192 rows of the broadcast operand (384 KB of float32) stay in a second-level cache
-/// while panels pass, and that a long sum is made of short ones, which errs less.
-pub(crate) const KC: usize = 512;
 
 /// A matrix in memory: any strides, transposed and broadcast ones included.
 ///

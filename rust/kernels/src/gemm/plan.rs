@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use crate::element::Float;
 use crate::gemm::kernel::{Limits, MAX_VECTORS};
+use crate::par::GRAIN;
 
 /// Multiply-adds that a processor starts before the first one's sum is ready: 4 cycles of 2.
 const LATENCY: usize = 8;
@@ -63,7 +64,7 @@ const TASKS: usize = 8;
 /// The most tasks that a product is cut into for the sake of balance.
 const MAX_TASKS: usize = 32;
 
-/// The largest block of a task: its rows, [`super::KC`] deep, fit the second-level cache (1 MB and
+/// The largest block of a task: its rows, [`KC`] deep, fit the second-level cache (1 MB and
 /// more), with room for the panel that passes and for the output.
 const MAX_ROWS: usize = 192;
 const MAX_COLS: usize = 1024;
@@ -75,6 +76,29 @@ const MIN_ROWS: usize = 48;
 /// Blocks of no more columns than this are not cut into narrower ones: in place, a cache line or two at a
 /// time, far apart, are what memory serves slowly.
 const MIN_COLS: usize = 64;
+
+/// The most steps of the contraction in one block: enough that adding its sums to the output costs little,
+/// few enough that 192 rows of the broadcast operand (384 KB of float32) stay in a second-level cache
+/// while panels pass, and that a long sum is made of short ones, which errs less.
+pub(crate) const KC: usize = 512;
+
+/// How many steps of the contraction a block has, a function of their number only: equal parts of at most
+/// [`KC`], in whole rounds of the microkernel, and an even number of them, as threads mostly are.
+pub(crate) fn block_depth(k: usize) -> usize {
+    if k <= KC { k } else { k.div_ceil(k.div_ceil(KC).next_multiple_of(2)).next_multiple_of(4) }
+}
+
+/// Whether the blocks of the contraction become the tasks, each for all of the output, instead of blocks of
+/// the output, each for all of the contraction: when the output is so small that there are at least as many
+/// of the former, and writing its sums for every block is little beside reading the operands.
+pub(crate) fn in_slices(m: usize, k: usize, n: usize) -> bool {
+    let depth = block_depth(k);
+    let (outputs, read) = (m.saturating_mul(n), m.saturating_add(n).saturating_mul(depth));
+    k > depth
+        && read >= 2 * GRAIN
+        && outputs.saturating_mul(4) <= read
+        && outputs.div_ceil(MIN_ROWS * MIN_COLS) <= k.div_ceil(depth)
+}
 
 /// The blocks that tasks compute: a grid over the output, a function of its shape.
 #[derive(Clone, Copy)]

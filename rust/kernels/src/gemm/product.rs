@@ -2,10 +2,10 @@
 
 use crate::buffer::{AllocError, Buffer};
 use crate::element::Float;
-use crate::gemm::KC;
+use crate::gemm::join::join;
 use crate::gemm::kernel::{Block, Finish, Multiply, PADDING, Run};
 use crate::gemm::pack::{Gather, Strided};
-use crate::gemm::plan::{Grid, Tiling};
+use crate::gemm::plan::{Grid, Tiling, block_depth, in_slices};
 use crate::out::Out;
 use crate::par::{self, Pace};
 
@@ -40,6 +40,9 @@ pub(super) fn product<T: Float>(
         unsafe { c.slice(0..m * n) }.fill(T::ZERO);
         return Ok(());
     }
+    if in_slices(m, k, n) {
+        return sliced(a, b, c, finish);
+    }
     // A bias belongs to columns of the output as it is.
     let swapped = finish.is_none() && swap(&a, &b);
     let (a, b) = if swapped { (b.transposed(), a.transposed()) } else { (a, b) };
@@ -61,6 +64,30 @@ pub(super) fn product<T: Float>(
     (0..b.cols)
         .step_by(cols)
         .try_for_each(|col| product.part(a, b.part(0, k, col, cols.min(b.cols - col)), col))
+}
+
+/// [`product`] with a task for each block of the contraction, which reads its part of both operands once,
+/// `b` in the order of memory. The sums of blocks are added in the order in which [`Product::block`] would
+/// have added them.
+fn sliced<T: Float>(
+    a: Strided<T>,
+    b: Strided<T>,
+    c: Out<T>,
+    finish: Option<Finish<T>>,
+) -> Result<(), AllocError> {
+    let (m, k, n) = (a.rows, a.cols, b.cols);
+    let depth = block_depth(k);
+    let slices = k.div_ceil(depth);
+    let mut sums = Buffer::new(slices.saturating_mul(m * n))?;
+    let out = Out::new(&mut sums);
+    par::try_for_each(slices, |slice| {
+        let (p, depth) = (slice * depth, depth.min(k - slice * depth));
+        // SAFETY: slices have different parts of the sums, and each is used once.
+        let sums = unsafe { out.slice(slice * m * n..(slice + 1) * m * n) };
+        product(a.part(0, m, p, depth), b.part(p, depth, 0, n), Out::new(sums), None)
+    })?;
+    join(&sums, c, n, finish);
+    Ok(())
 }
 
 /// Whether to compute the transposed product `c^T = b^T a^T`: the vector operand must be contiguous
@@ -127,6 +154,7 @@ impl<T: Float> Product<'_, T> {
         col: usize,
     ) -> Result<(), AllocError> {
         let (Operands { a, b, k }, Tiling { mr, nr, .. }) = (operands, self.tiling);
+        let steps = block_depth(*k);
         let col = col + first_col;
         // A transposed product is gathered in scratch and then written the other way round.
         let mut scratch = Buffer::new(if self.swapped { rows * cols } else { 0 })?;
@@ -135,11 +163,11 @@ impl<T: Float> Product<'_, T> {
             false => (self.c.ptr().wrapping_add(row * self.c_row + col), self.c_row),
         };
         let tall = rows.next_multiple_of(mr);
-        let mut packed = Buffer::new(if self.pack_a { tall * KC.min(*k) } else { 0 })?;
+        let mut packed = Buffer::new(if self.pack_a { tall * steps } else { 0 })?;
         let mut pace = Pace::default();
         // Without a contraction there is one step, which writes the bias.
-        for p in (0..(*k).max(1)).step_by(KC) {
-            let depth = KC.min(k - p);
+        for p in (0..(*k).max(1)).step_by(steps.max(1)) {
+            let depth = steps.min(k - p);
             pace.step(depth * rows * cols);
             let part = a.part(row, rows, p, depth);
             let tiles = match self.pack_a {

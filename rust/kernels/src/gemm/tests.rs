@@ -1,9 +1,11 @@
 //! Products against naive sums in float64.
 
-use super::{KC, Matrix, gemm, gemm_batched, matmul_integer};
+use super::plan::{KC, in_slices};
+use super::{Matrix, gemm, gemm_batched, gemm_bias, matmul_integer};
 use crate::element::{Element, Float};
 use crate::isa::on_every_isa;
 use crate::par;
+use crate::testing::{bits, same_at_any_thread_count};
 
 const SIDES: [usize; 12] = [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33];
 
@@ -142,6 +144,32 @@ fn threads_do_not_change_bits() {
             assert!(one == run(threads), "{threads} threads");
         }
         par::set_threads(par::available());
+    });
+}
+
+/// A product of few rows is cut along the contraction, the same rows among many are not.
+#[test]
+fn a_cut_of_the_contraction_changes_no_bits() {
+    fn check<T: Float>(few: usize, many: usize, k: usize, n: usize) {
+        assert!(in_slices(few, k, n) && !in_slices(many, k, n));
+        let (a, b, bias) = (values::<T>(many * k, 1), values::<T>(k * n, 2), values::<T>(n, 3));
+        for relu in [false, true] {
+            let run = |m: usize| {
+                let mut c = vec![T::NAN; m * n];
+                let (a, b) =
+                    (Matrix::new(&a, 0, m, k, k as isize, 1), Matrix::new(&b, 0, k, n, n as isize, 1));
+                gemm_bias(a, b, &bias, relu, &mut c).unwrap();
+                c
+            };
+            assert!(run(few) == run(many)[..few * n], "{few} and {many} rows, {k} steps, {n} columns");
+            let (one, c) = (run(few), same_at_any_thread_count(|| bits(&run(few))));
+            assert_eq!(bits(&one), c);
+        }
+    }
+    on_every_isa(|_| {
+        check::<f32>(32, 300, 1100, 128);
+        check::<f32>(23, 700, 1601, 79);
+        check::<f64>(9, 700, 2049, 100);
     });
 }
 
