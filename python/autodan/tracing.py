@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from autodan import _core
 from autodan._core import Tensor, TraceError, Variable
 from autodan.random import SeedGenerator
@@ -141,12 +143,14 @@ def trace(
     >>> double([ad.tensor([1.0, 2.0, 3.0])])
     {'y': tensor([2., 4., 6.], shape=(3,), dtype=float32)}
     """
-    first, _, _ = _trace_once(step, batch, streams, second=False)
+    first, _, returned = _trace_once(step, batch, streams, second=False)
     before = version()
     graph, draws, outputs = _trace_once(step, batch, streams, second=True)
     difference = first.difference(graph)
     if difference is not None:
         raise UntraceableError(difference)
+    if not _same_numbers(returned, outputs):
+        raise UntraceableError("the Python numbers that it returns change from call to call")
     if version() != before:
         raise UntraceableError("it changes an attribute of a layer, metric or optimizer")
     used = [(stream, count) for stream, count in zip(streams, draws, strict=True)]
@@ -155,6 +159,17 @@ def trace(
         return CompiledStep(graph.compile(), used, _updates.fused, after, outputs)
     finally:
         _updates.__init__()  # type: ignore[misc]
+
+
+def _same_numbers(first: Any, second: Any) -> bool:
+    """Return whether two structures agree in all but the values of their tensors."""
+    if map_structure(lambda _: 0, first) != map_structure(lambda _: 0, second):
+        return False
+    pairs = zip(flatten(first), flatten(second), strict=True)
+    return all(
+        type(a) is type(b) and (a is b or isinstance(a, Tensor) or np.array_equal(a, b))
+        for a, b in pairs
+    )
 
 
 def _trace_once(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from autodan import _core, random
+from autodan import _core, config, random
 from autodan._core import Tensor
 from autodan.tracing import CompiledStep, UntraceableError, trace
-from autodan.utils.tree import flatten
+from autodan.utils.signals import Undisturbed
 from autodan.utils.versioned import Versioned
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ MOST_PROGRAMS = 8
 # Times that a model may change within one loop and be compiled again.
 MOST_CHANGES = 16
 
-Spec = tuple[str, tuple[tuple[tuple[int, ...], str], ...]]
+# The kind of a step, the global settings, and the outline of its batch.
+Spec: TypeAlias = tuple[str, tuple[Any, ...], Any]
 
 
 @dataclass(slots=True)
@@ -62,14 +64,7 @@ class Programs:
         """
         model = self._model
         layers = model._flatten_layers()
-        candidates = [
-            *layers,
-            *model.metrics,
-            model.optimizer,
-            model._compile_loss,
-            model._compile_metrics,
-        ]
-        parts = [part for part in candidates if isinstance(part, Versioned)]
+        parts = _parts(model)
         if [*map(id, parts)] != [*map(id, self._parts)]:
             self._entries.clear()
         self._parts = parts
@@ -89,8 +84,8 @@ class Programs:
             step: The step, a function of a batch.
             batch: A structure of tensors.
         """
-        tensors = flatten(batch)
-        spec: Spec = (kind, tuple((x.shape, x.dtype) for x in tensors))
+        tensors: list[Tensor] = []
+        spec: Spec = (kind, config.settings(), _outline(batch, tensors))
         entry = self._entries.get(spec)
         version = self._version()
         if entry is None or entry.version != version:
@@ -121,12 +116,15 @@ class Programs:
             return _Entry(None, version)
         if before is not None:
             self._changes += 1
+            # What changed may have brought other parts.
+            self.refresh()
         if self._changes > MOST_CHANGES:
             self._note(kind, "the model changes from step to step")
             return _Entry(None, version)
         compiled = None
         try:
-            compiled = trace(step, batch, self._streams, self._version)
+            with _attributes_kept_on_error(self._parts):
+                compiled = trace(step, batch, self._streams, self._version)
         except UntraceableError as error:
             self._note(kind, str(error))
         except Exception as error:
@@ -150,3 +148,46 @@ class Programs:
                 "run_eagerly=True to compile() to choose this.",
                 stacklevel=2,
             )
+
+
+def _outline(structure: Any, tensors: list[Tensor]) -> Any:
+    """Return what two batches of one program have in common; collect the tensors in their order."""
+    if isinstance(structure, Tensor):
+        tensors.append(structure)
+        return structure.shape, structure.dtype
+    if isinstance(structure, dict):
+        return "dict", *((key, _outline(item, tensors)) for key, item in structure.items())
+    return type(structure), *[_outline(item, tensors) for item in structure]
+
+
+def _parts(model: Steps) -> list[Versioned]:
+    """Return the layers, metrics, losses, optimizers and penalties that a model holds, each once."""
+    found: dict[int, Versioned] = {}
+    seen: set[int] = set()
+    pending: list[Any] = [model]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Versioned):
+            if id(value) not in found:
+                found[id(value)] = value
+                pending.extend(vars(value).values())
+        elif isinstance(value, (list, tuple, dict)) and id(value) not in seen:
+            seen.add(id(value))
+            pending.extend(value.values() if isinstance(value, dict) else value)
+    return list(found.values())
+
+
+@contextmanager
+def _attributes_kept_on_error(parts: Sequence[Versioned]) -> Iterator[None]:
+    """Let a trace that fails leave no counter behind that the eager step would not know."""
+    states = [(part, dict(vars(part))) for part in parts]
+    tracked = [dict(state.get("_tracked", ())) for _, state in states]
+    try:
+        yield
+    except BaseException:
+        with Undisturbed():
+            for (part, state), names in zip(states, tracked, strict=True):
+                for name in vars(part).keys() - state.keys():
+                    del vars(part)[name]
+                vars(part).update(state, **({"_tracked": names} if names else {}))
+        raise
