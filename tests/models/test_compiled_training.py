@@ -76,7 +76,8 @@ class Predicted(metrics.Accuracy):
     """The metric that compares class numbers with class numbers."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        super().update_state(y_true, ad.ops.argmax(y_pred, axis=-1), sample_weight)
+        chosen = ad.ops.argmax(y_pred, axis=-1)
+        super().update_state(y_true[:, None], chosen[:, None], sample_weight)
 
 
 @pytest.mark.parametrize("name", of_one_kind(metrics))

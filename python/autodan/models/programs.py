@@ -68,8 +68,7 @@ class Programs:
         if [*map(id, parts)] != [*map(id, self._parts)]:
             self._entries.clear()
         self._parts = parts
-        streams = [s for layer in layers for s in layer._children(random.SeedGenerator)]
-        self._streams = [*streams, random.global_stream()]
+        self._streams = [s for layer in layers for s in layer._children(random.SeedGenerator)]
         self._flags = -1
         if begins:
             self._changes = 0
@@ -102,6 +101,11 @@ class Programs:
                 self._trainable_version += 1 << 32
         return self._trainable_version + sum([part._version for part in self._parts])
 
+    def _fingerprint(self) -> Any:
+        """Return what a step leaves as it is if all that it does is done by tensors."""
+        contents = [len(value) for part in self._parts for value in _containers(part).values()]
+        return self._version(), contents
+
     def _compiled(
         self,
         kind: str,
@@ -124,7 +128,7 @@ class Programs:
         compiled = None
         try:
             with _attributes_kept_on_error(self._parts):
-                compiled = trace(step, batch, self._streams, self._version)
+                compiled = trace(step, batch, self._streams, self._fingerprint)
         except UntraceableError as error:
             self._note(kind, str(error))
         except Exception as error:
@@ -137,6 +141,8 @@ class Programs:
             )
         finally:
             self._model._clear_losses()
+        # The first step of all may have made metrics.
+        self._parts = _parts(self._model)
         entry = self._entries[spec] = _Entry(compiled, self._version())
         return entry
 
@@ -177,17 +183,25 @@ def _parts(model: Steps) -> list[Versioned]:
     return list(found.values())
 
 
+def _containers(part: Versioned) -> dict[str, Any]:
+    kinds = (list, dict, set)
+    return {name: value for name, value in vars(part).items() if isinstance(value, kinds)}
+
+
 @contextmanager
 def _attributes_kept_on_error(parts: Sequence[Versioned]) -> Iterator[None]:
-    """Let a trace that fails leave no counter behind that the eager step would not know."""
-    states = [(part, dict(vars(part))) for part in parts]
-    tracked = [dict(state.get("_tracked", ())) for _, state in states]
+    """Let a trace that fails leave nothing behind in attributes: no count, no tensor."""
+    states = [(vars(part), dict(vars(part))) for part in parts]
+    contents = [(value, value.copy()) for part in parts for value in _containers(part).values()]
     try:
         yield
     except BaseException:
         with Undisturbed():
-            for (part, state), names in zip(states, tracked, strict=True):
-                for name in vars(part).keys() - state.keys():
-                    del vars(part)[name]
-                vars(part).update(state, **({"_tracked": names} if names else {}))
+            for attributes, before in states:
+                for name in attributes.keys() - before.keys():
+                    del attributes[name]
+                attributes.update(before)
+            for value, before in contents:
+                value.clear()
+                value.extend(before) if isinstance(value, list) else value.update(before)
         raise
