@@ -82,6 +82,15 @@ def set_image_data_format(data_format: str) -> None:
     _image_data_format = lookup("data_format", data_format, _DATA_FORMATS)
 
 
+def settings() -> tuple[str, float, str]:
+    """Return all settings: what was compiled under others does not hold.
+
+    >>> settings()
+    ('float32', 1e-07, 'channels_last')
+    """
+    return _floatx, _epsilon, _image_data_format
+
+
 def standardize_data_format(data_format: str | None) -> str:
     """Return `data_format`, or the global one for None.
 

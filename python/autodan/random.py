@@ -110,7 +110,19 @@ def separate_stream(seed: int) -> Iterator[None]:
     >>> draw_key()
     (1, 0)
     """
-    outer, _separate.generator = _separate.generator, SeedGenerator(seed)
+    with stream_replaced(SeedGenerator(seed)):
+        yield
+
+
+@contextmanager
+def stream_replaced(generator: SeedGenerator) -> Iterator[None]:
+    """Let this thread draw from a generator inside the block; the global one stays.
+
+    >>> with stream_replaced(SeedGenerator(4)):
+    ...     draw_key()
+    (4, 0)
+    """
+    outer, _separate.generator = _separate.generator, generator
     try:
         yield
     finally:

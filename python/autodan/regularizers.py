@@ -8,9 +8,10 @@ from typing import Any
 from autodan import _core
 from autodan._core import Tensor
 from autodan.utils import resolve as identifiers
+from autodan.utils.versioned import Versioned
 
 
-class Regularizer:
+class Regularizer(Versioned):
     """Base class: `__call__(x)` returns a scalar penalty (Keras `Regularizer`).
 
     >>> class SumSquares(Regularizer):

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from autodan import _core
+import numpy as np
+
+from autodan import _core, random
 from autodan._core import Tensor, TraceError, Variable
 from autodan.random import SeedGenerator
 from autodan.utils.tree import flatten, map_structure
@@ -94,10 +96,10 @@ class CompiledStep:
         self._names = list(outputs) if _is_flat(outputs) else None
         self._outputs = map_structure(lambda x: None if isinstance(x, Tensor) else x, outputs)
 
-    def settings(self) -> tuple[list[float], list[int]]:
-        """Return what changes from run to run: learning rates and counters of random numbers."""
+    def settings(self) -> tuple[list[float], list[tuple[int, int]]]:
+        """Return what changes from run to run: learning rates and keys of random numbers."""
         rates = [optimizer._current_learning_rate() for optimizer in self.fused]
-        return rates, [stream.counter for stream, _ in self.streams]
+        return rates, [(stream.seed, stream.counter) for stream, _ in self.streams]
 
     def __call__(self, inputs: Sequence[Tensor]) -> Any:
         """Run the step on a batch's tensors, in their order; return what it returned."""
@@ -129,7 +131,7 @@ def trace(
     Args:
         step: What to trace, a function of a batch.
         batch: A structure of tensors, of which only shapes and dtypes count.
-        streams: The generators of random numbers that the step may draw from.
+        streams: The generators of random numbers that the step may draw from, besides the global.
         version: What is equal as long as nothing that the step depends on was changed.
 
     Raises:
@@ -141,20 +143,38 @@ def trace(
     >>> double([ad.tensor([1.0, 2.0, 3.0])])
     {'y': tensor([2., 4., 6.], shape=(3,), dtype=float32)}
     """
-    first, _, _ = _trace_once(step, batch, streams, second=False)
-    before = version()
-    graph, draws, outputs = _trace_once(step, batch, streams, second=True)
+    shared = random.global_stream()
+    # Other threads may be drawing from it meanwhile.
+    stand_in = SeedGenerator(shared.seed)
+    with random.stream_replaced(stand_in):
+        marked = [*streams, stand_in]
+        first, _, returned = _trace_once(step, batch, marked, second=False)
+        before = version()
+        graph, draws, outputs = _trace_once(step, batch, marked, second=True)
     difference = first.difference(graph)
     if difference is not None:
         raise UntraceableError(difference)
+    if not _same_numbers(returned, outputs):
+        raise UntraceableError("the Python numbers that it returns change from call to call")
     if version() != before:
         raise UntraceableError("it changes an attribute of a layer, metric or optimizer")
-    used = [(stream, count) for stream, count in zip(streams, draws, strict=True)]
+    used = list(zip([*streams, shared], draws, strict=True))
     after = [(optimizer, variables) for optimizer, _, variables in _updates.after]
     try:
         return CompiledStep(graph.compile(), used, _updates.fused, after, outputs)
     finally:
         _updates.__init__()  # type: ignore[misc]
+
+
+def _same_numbers(first: Any, second: Any) -> bool:
+    """Return whether two structures agree in all but the values of their tensors."""
+    if map_structure(lambda _: 0, first) != map_structure(lambda _: 0, second):
+        return False
+    pairs = zip(flatten(first), flatten(second), strict=True)
+    return all(
+        type(a) is type(b) and (a is b or isinstance(a, Tensor) or np.array_equal(a, b))
+        for a, b in pairs
+    )
 
 
 def _trace_once(
@@ -173,8 +193,14 @@ def _trace_once(
             gradients = [g for _, given, _ in _updates.after for g in given]
             tensors = [x for x in flatten(outputs) if isinstance(x, Tensor)]
             graph = _core.trace_end([*tensors, *gradients])
-        except TraceError as error:
-            raise UntraceableError(str(error).partition(": ")[2]) from None
+        except Exception as error:
+            # What the step did with the error of a refusal does not matter.
+            reason = _core.trace_refused()
+            if reason is None and isinstance(error, TraceError):
+                reason = str(error).partition(": ")[2]
+            if reason is None:
+                raise
+            raise UntraceableError(reason) from None
         finally:
             _core.trace_abort()
         draws = [s.counter - start for s, start in zip(streams, starts, strict=True)]

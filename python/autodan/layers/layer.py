@@ -352,6 +352,8 @@ class Layer(Trackable):
         inputs = map_shapes(zeros, input_shape)
         with no_grad(), undo_build_on_error(self):
             outputs = self(inputs, training=False)
+        # A trial's losses are no part of the first step's.
+        self._clear_losses()
         return map_structure(ShapeLeaf, outputs)
 
     def compute_output_spec(self, inputs: Any) -> Any:

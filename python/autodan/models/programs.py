@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from autodan import _core, random
+from autodan import _core, config, random
 from autodan._core import Tensor
 from autodan.tracing import CompiledStep, UntraceableError, trace
-from autodan.utils.tree import flatten
+from autodan.utils.signals import Undisturbed
 from autodan.utils.versioned import Versioned
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ MOST_PROGRAMS = 8
 # Times that a model may change within one loop and be compiled again.
 MOST_CHANGES = 16
 
-Spec = tuple[str, tuple[tuple[tuple[int, ...], str], ...]]
+# The kind of a step, the global settings, and the outline of its batch.
+Spec: TypeAlias = tuple[str, tuple[Any, ...], Any]
 
 
 @dataclass(slots=True)
@@ -62,19 +64,11 @@ class Programs:
         """
         model = self._model
         layers = model._flatten_layers()
-        candidates = [
-            *layers,
-            *model.metrics,
-            model.optimizer,
-            model._compile_loss,
-            model._compile_metrics,
-        ]
-        parts = [part for part in candidates if isinstance(part, Versioned)]
+        parts = _parts(model)
         if [*map(id, parts)] != [*map(id, self._parts)]:
             self._entries.clear()
         self._parts = parts
-        streams = [s for layer in layers for s in layer._children(random.SeedGenerator)]
-        self._streams = [*streams, random.global_stream()]
+        self._streams = [s for layer in layers for s in layer._children(random.SeedGenerator)]
         self._flags = -1
         if begins:
             self._changes = 0
@@ -89,8 +83,8 @@ class Programs:
             step: The step, a function of a batch.
             batch: A structure of tensors.
         """
-        tensors = flatten(batch)
-        spec: Spec = (kind, tuple((x.shape, x.dtype) for x in tensors))
+        tensors: list[Tensor] = []
+        spec: Spec = (kind, config.settings(), _outline(batch, tensors))
         entry = self._entries.get(spec)
         version = self._version()
         if entry is None or entry.version != version:
@@ -107,6 +101,11 @@ class Programs:
                 self._trainable_version += 1 << 32
         return self._trainable_version + sum([part._version for part in self._parts])
 
+    def _fingerprint(self) -> Any:
+        """Return what a step leaves as it is if all that it does is done by tensors."""
+        contents = [len(value) for part in self._parts for value in _containers(part).values()]
+        return self._version(), contents
+
     def _compiled(
         self,
         kind: str,
@@ -121,12 +120,15 @@ class Programs:
             return _Entry(None, version)
         if before is not None:
             self._changes += 1
+            # What changed may have brought other parts.
+            self.refresh()
         if self._changes > MOST_CHANGES:
             self._note(kind, "the model changes from step to step")
             return _Entry(None, version)
         compiled = None
         try:
-            compiled = trace(step, batch, self._streams, self._version)
+            with _attributes_kept_on_error(self._parts):
+                compiled = trace(step, batch, self._streams, self._fingerprint)
         except UntraceableError as error:
             self._note(kind, str(error))
         except Exception as error:
@@ -139,6 +141,8 @@ class Programs:
             )
         finally:
             self._model._clear_losses()
+        # The first step of all may have made metrics.
+        self._parts = _parts(self._model)
         entry = self._entries[spec] = _Entry(compiled, self._version())
         return entry
 
@@ -150,3 +154,54 @@ class Programs:
                 "run_eagerly=True to compile() to choose this.",
                 stacklevel=2,
             )
+
+
+def _outline(structure: Any, tensors: list[Tensor]) -> Any:
+    """Return what two batches of one program have in common; collect the tensors in their order."""
+    if isinstance(structure, Tensor):
+        tensors.append(structure)
+        return structure.shape, structure.dtype
+    if isinstance(structure, dict):
+        return "dict", *((key, _outline(item, tensors)) for key, item in structure.items())
+    return type(structure), *[_outline(item, tensors) for item in structure]
+
+
+def _parts(model: Steps) -> list[Versioned]:
+    """Return the layers, metrics, losses, optimizers and penalties that a model holds, each once."""
+    found: dict[int, Versioned] = {}
+    seen: set[int] = set()
+    pending: list[Any] = [model]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Versioned):
+            if id(value) not in found:
+                found[id(value)] = value
+                pending.extend(vars(value).values())
+        elif isinstance(value, (list, tuple, dict)) and id(value) not in seen:
+            seen.add(id(value))
+            pending.extend(value.values() if isinstance(value, dict) else value)
+    return list(found.values())
+
+
+def _containers(part: Versioned) -> dict[str, Any]:
+    kinds = (list, dict, set)
+    return {name: value for name, value in vars(part).items() if isinstance(value, kinds)}
+
+
+@contextmanager
+def _attributes_kept_on_error(parts: Sequence[Versioned]) -> Iterator[None]:
+    """Let a trace that fails leave nothing behind in attributes: no count, no tensor."""
+    states = [(vars(part), dict(vars(part))) for part in parts]
+    contents = [(value, value.copy()) for part in parts for value in _containers(part).values()]
+    try:
+        yield
+    except BaseException:
+        with Undisturbed():
+            for attributes, before in states:
+                for name in attributes.keys() - before.keys():
+                    del attributes[name]
+                attributes.update(before)
+            for value, before in contents:
+                value.clear()
+                value.extend(before) if isinstance(value, list) else value.update(before)
+        raise

@@ -29,8 +29,9 @@ Logs = dict[str, Any]
 
 @dataclass(slots=True)
 class _Plan:
-    """What the steps of a loop ask the model again and again; fixed while the loop runs."""
+    """What the steps of a loop ask the model again and again; the same until something is frozen."""
 
+    trainable_changes: int
     variables: list[Variable]
     metrics: list[Metric]
     penalized: bool
@@ -129,6 +130,8 @@ class Steps(Layer):
         self.steps_per_execution = steps_per_execution
         self.stop_training = False
         self.compiled = True
+        if self._plan is not None:
+            self._plan = self._new_plan()
 
     def compute_loss(
         self,
@@ -199,7 +202,10 @@ class Steps(Layer):
         y_pred = self(x, training=True)
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
         self._track_loss(loss, x)
-        variables = self.trainable_variables if self._plan is None else self._plan.variables
+        plan = self._plan
+        if plan is not None and plan.trainable_changes != _core.trainable_changes():
+            plan = self._plan = self._new_plan()
+        variables = self.trainable_variables if plan is None else plan.variables
         gradients = _core.grad(loss, variables) if variables else []
         results = self.compute_metrics(x, y, y_pred, sample_weight)
         # Last, and all or nothing: a step that fails leaves the weights as they were.
@@ -261,6 +267,7 @@ class Steps(Layer):
         overridden = type(self).losses is not Layer.losses
         counted = [variable for metric in metrics for variable in metric.variables]
         return _Plan(
+            _core.trainable_changes(),
             self.trainable_variables,
             metrics,
             penalized or overridden,

@@ -299,7 +299,7 @@ class Trainer(Steps):
         """
         self._need_compile("train_on_batch")
         batch = make_batch(x, y, sample_weight, class_weight, self.dtype)
-        if not self.built or not self.optimizer.built:
+        if not self.built or not (self.optimizer is None or self.optimizer.built):
             self._prepare_on(batch, [])
         self._programs.refresh()
         results = self._run_train_step(batch)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use autodan_core::Variable;
 use autodan_core::op::Spec;
+use autodan_core::ops::random::Key;
 use autodan_core::program::describe::Kernel;
 use autodan_core::program::replay::Settings;
 use autodan_core::program::{Graph, Program, Rule, trace};
@@ -29,6 +30,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
             trace_updated,
             trace_end,
             trace_abort,
+            trace_refused,
             stream_start,
             trainable_changes
         ]
@@ -135,6 +137,16 @@ fn trace_abort() {
     trace::abort();
 }
 
+/// Why the step that is being traced cannot be; None if it did nothing that cannot. An error that the step
+/// raised may have come of it.
+///
+/// >>> _core.trace_refused() is None
+/// True
+#[pyfunction]
+fn trace_refused() -> Option<&'static str> {
+    trace::refused()
+}
+
 /// Where the counter of stream number `stream` of random numbers begins in a trace, so that what is drawn from
 /// it is known; a second trace begins elsewhere, so that what is drawn unknown to the trace shows.
 ///
@@ -181,6 +193,10 @@ impl PyGraph {
     }
 }
 
+fn keys(keys: &[(u64, u64)]) -> Vec<Key> {
+    keys.iter().map(|&(seed, counter)| Key { seed, counter }).collect()
+}
+
 /// Name, inputs, outputs, operations, bytes read, bytes written.
 type KernelRow = (String, SpecRows, SpecRows, usize, usize, usize);
 
@@ -198,16 +214,17 @@ struct PyProgram(Program);
 
 #[pymethods]
 impl PyProgram {
-    /// Runs it on its inputs, with the learning rate of each update and the counter of each random stream;
-    /// the outputs. Variables change in the end, all of them or, after an error, none.
+    /// Runs it on its inputs, with the learning rate of each update and the key, seed and counter, that
+    /// each random stream gives next; the outputs. Variables change in the end, all of them or, after an error, none.
     fn run(
         &self,
         py: Python<'_>,
         inputs: Args,
         rates: Vec<f64>,
-        counters: Vec<u64>,
+        keys: Vec<(u64, u64)>,
     ) -> PyResult<Vec<PyTensor>> {
-        let settings = Settings { rates: &rates, counters: &counters };
+        let keys = self::keys(&keys);
+        let settings = Settings { rates: &rates, keys: &keys };
         let outputs = enter(py, usize::MAX, || self.0.run(&inputs.0, settings))?;
         Ok(outputs.into_iter().map(PyTensor::new).collect())
     }
@@ -218,9 +235,10 @@ impl PyProgram {
         py: Python<'_>,
         inputs: Args,
         rates: Vec<f64>,
-        counters: Vec<u64>,
+        keys: Vec<(u64, u64)>,
     ) -> PyResult<Vec<f64>> {
-        let settings = Settings { rates: &rates, counters: &counters };
+        let keys = self::keys(&keys);
+        let settings = Settings { rates: &rates, keys: &keys };
         let (_, times) = enter(py, usize::MAX, || self.0.profile(&inputs.0, settings))?;
         Ok(times.iter().map(Duration::as_secs_f64).collect())
     }

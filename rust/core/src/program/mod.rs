@@ -29,6 +29,9 @@ use crate::variable::Variable;
 
 pub use replay::Program;
 
+#[cfg(test)]
+mod tests;
+
 /// The number of a value of a graph.
 pub type Value = usize;
 
@@ -44,7 +47,7 @@ pub struct Operand {
 /// The random key of a node: that of draw `offset` of the step from stream `stream`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draw {
-    /// Which of the streams whose counters every run is told.
+    /// Which of the streams whose keys every run is told.
     pub stream: usize,
     /// How many draws before this one.
     pub offset: u64,

@@ -1,14 +1,15 @@
 //! Replay: a program runs on real tensors.
 
-use std::sync::{Mutex, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 use autodan_kernels::par;
 use smallvec::SmallVec;
 
 use super::plan::{self, Place, Plan};
-use super::{Given, Graph, Node, Operand, Rule, Update};
+use super::{Draw, Given, Graph, Node, Operand, Rule, Update};
 use crate::error::{Error, Result};
+use crate::op::Op;
 use crate::ops;
 use crate::ops::random::Key;
 use crate::optim;
@@ -30,8 +31,8 @@ pub struct Program {
 pub struct Settings<'a> {
     /// The learning rate of each update.
     pub rates: &'a [f64],
-    /// The counter of each stream of random numbers.
-    pub counters: &'a [u64],
+    /// The key that each stream of random numbers gives next.
+    pub keys: &'a [Key],
 }
 
 impl Program {
@@ -197,11 +198,8 @@ impl Run<'_> {
             for (storage, &value) in outputs.iter_mut().zip(&node.outputs) {
                 outs.push(storage.output(self.program.graph.values[value].shape.iter().product())?);
             }
-            match self.key(node) {
-                Some(key) => match node.op.with_key(key) {
-                    Some(op) => op.run(&ins, &mut outs)?,
-                    None => return Err(Error::internal("a random op without a key")),
-                },
+            match node.draw {
+                Some(draw) => self.drawing(node, draw)?.run(&ins, &mut outs)?,
                 None => node.op.run(&ins, &mut outs)?,
             }
         }
@@ -214,10 +212,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn key(&self, node: &Node) -> Option<Key> {
-        let draw = node.draw?;
-        let counter = self.settings.counters.get(draw.stream)?;
-        node.op.key().map(|key| Key { counter: counter.wrapping_add(draw.offset), ..key })
+    /// The op with the key of this run.
+    fn drawing(&self, node: &Node, draw: Draw) -> Result<Arc<dyn Op>> {
+        let key = self.settings.keys.get(draw.stream);
+        let key = key.ok_or_else(|| Error::internal("a draw from a stream without a key"))?;
+        let key = Key { counter: key.counter.wrapping_add(draw.offset), ..*key };
+        node.op.with_key(key).ok_or_else(|| Error::internal("a random op without a key"))
     }
 
     fn storage(&self, operand: &Operand) -> Result<&Storage> {

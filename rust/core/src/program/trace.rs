@@ -157,6 +157,11 @@ pub fn refuse(why: &'static str) -> Error {
     Error::Symbolic(why)
 }
 
+/// Why the step that is being traced cannot be, if it has done what cannot.
+pub fn refused() -> Option<&'static str> {
+    TRACE.with(|place| place.borrow().as_ref().and_then(|trace| trace.refused))
+}
+
 /// A symbolic tensor for the next argument of the step.
 ///
 /// # Errors
