@@ -54,7 +54,16 @@ class Programs:
         self._trainable_version = 0
         self._changes = 0
         self._noted: set[str] = set()
-        self._failed: set[Spec] = set()
+        # A step that only its eager run can tell from one that fails anyway.
+        self._suspect: tuple[Spec, Exception, int] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the programs behind: a copy makes its own."""
+        return {"_model": self._model}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the model."""
+        self.__init__(state["_model"])  # type: ignore[misc]
 
     def refresh(self, begins: bool = False) -> None:
         """Look again for the parts of the model; a loop does so once, before its first step.
@@ -91,6 +100,14 @@ class Programs:
             entry = self._compiled(kind, step, batch, spec, entry, version)
         return entry.step, tensors
 
+    def succeeded(self) -> None:
+        """Hear that the step which `find` did not compile has run."""
+        if self._suspect is not None:
+            (spec, error, version), self._suspect = self._suspect, None
+            self._entries[spec] = _Entry(None, version)
+            kind, problem = spec[0], f"{type(error).__name__}: {error}"
+            self._note(kind, f"tensors without values make it raise {problem}")
+
     def _version(self) -> int:
         flags = _core.trainable_changes()
         if flags != self._flags:
@@ -125,7 +142,7 @@ class Programs:
         if self._changes > MOST_CHANGES:
             self._note(kind, "the model changes from step to step")
             return _Entry(None, version)
-        compiled = None
+        compiled = self._suspect = None
         try:
             with _attributes_kept_on_error(self._parts):
                 compiled = trace(step, batch, self._streams, self._fingerprint)
@@ -133,12 +150,8 @@ class Programs:
             self._note(kind, str(error))
         except Exception as error:
             # Most likely the eager step raises the same, where it belongs.
-            if spec not in self._failed:
-                self._failed.add(spec)
-                return _Entry(None, version)
-            self._note(
-                kind, f"tensors without values make it raise {type(error).__name__}: {error}"
-            )
+            self._suspect = spec, error, version
+            return _Entry(None, version)
         finally:
             self._model._clear_losses()
         # The first step of all may have made metrics.

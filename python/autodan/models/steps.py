@@ -234,7 +234,9 @@ class Steps(Layer):
         compiled, tensors = self._find_program("train", self.train_step, batch)
         if compiled is None:
             with self._state_kept(always=False):
-                return self.train_step(batch)
+                results = self.train_step(batch)
+            self._programs.succeeded()
+            return results
         if compiled.after:
             with self._state_kept(always=False):
                 return compiled(tensors)
@@ -243,7 +245,11 @@ class Steps(Layer):
     def _run_step(self, kind: str, step: Callable[[Any], Any], batch: Any) -> Any:
         """Run a step that changes no weights, compiled if that is possible."""
         compiled, tensors = self._find_program(kind, step, batch)
-        return step(batch) if compiled is None else compiled(tensors)
+        if compiled is not None:
+            return compiled(tensors)
+        results = step(batch)
+        self._programs.succeeded()
+        return results
 
     def _find_program(
         self, kind: str, step: Callable[[Any], Any], batch: Any

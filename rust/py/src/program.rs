@@ -193,8 +193,12 @@ impl PyGraph {
     }
 }
 
-fn keys(keys: &[(u64, u64)]) -> Vec<Key> {
-    keys.iter().map(|&(seed, counter)| Key { seed, counter }).collect()
+/// The keys that streams, objects with a seed and a counter, give next.
+fn keys(streams: &[(Bound<'_, PyAny>, u64)]) -> PyResult<Vec<Key>> {
+    let key = |(stream, _): &(Bound<'_, PyAny>, u64)| {
+        Ok(Key { seed: stream.getattr("seed")?.extract()?, counter: stream.getattr("counter")?.extract()? })
+    };
+    streams.iter().map(key).collect()
 }
 
 /// Name, inputs, outputs, operations, bytes read, bytes written.
@@ -214,30 +218,35 @@ struct PyProgram(Program);
 
 #[pymethods]
 impl PyProgram {
-    /// Runs it on its inputs, with the learning rate of each update and the key, seed and counter, that
-    /// each random stream gives next; the outputs. Variables change in the end, all of them or, after an error, none.
+    /// Runs it on its inputs, with the learning rate of each update and the streams of random numbers, each
+    /// with the number of its draws; the outputs. In the end variables change and streams advance, all of them
+    /// or, after an error or an interrupt, none.
     fn run(
         &self,
         py: Python<'_>,
         inputs: Args,
         rates: Vec<f64>,
-        keys: Vec<(u64, u64)>,
+        streams: Vec<(Bound<'_, PyAny>, u64)>,
     ) -> PyResult<Vec<PyTensor>> {
-        let keys = self::keys(&keys);
+        let keys = keys(&streams)?;
         let settings = Settings { rates: &rates, keys: &keys };
         let outputs = enter(py, usize::MAX, || self.0.run(&inputs.0, settings))?;
+        // Here, since Python answers to signals as soon as this function has returned.
+        for ((stream, draws), key) in streams.iter().zip(&keys) {
+            stream.setattr("counter", key.counter.wrapping_add(*draws))?;
+        }
         Ok(outputs.into_iter().map(PyTensor::new).collect())
     }
 
-    /// As `run`, but returns how many seconds each kernel took.
+    /// As `run`, but returns how many seconds each kernel took; streams do not advance.
     fn profile(
         &self,
         py: Python<'_>,
         inputs: Args,
         rates: Vec<f64>,
-        keys: Vec<(u64, u64)>,
+        streams: Vec<(Bound<'_, PyAny>, u64)>,
     ) -> PyResult<Vec<f64>> {
-        let keys = self::keys(&keys);
+        let keys = keys(&streams)?;
         let settings = Settings { rates: &rates, keys: &keys };
         let (_, times) = enter(py, usize::MAX, || self.0.profile(&inputs.0, settings))?;
         Ok(times.iter().map(Duration::as_secs_f64).collect())
