@@ -295,6 +295,17 @@ def test_caches_that_the_system_does_not_tell_are_assumed(tmp_path: Path) -> Non
     assert [cache.level for cache in machine.caches(tmp_path)] == [1, 2]
 
 
+def test_levels_beyond_what_is_asked_for_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        machine, "caches", lambda: [machine.Cache(1, 32 << 10), machine.Cache(2, 256 << 10)]
+    )
+    threads = _core.num_threads()
+    for size, names in ((32 << 10, ["L1"]), (33 << 10, ["L1", "L2"])):
+        found = benchmark.measure_machine(0.0001, holding=size * threads)
+        assert [level.name for level in found.levels] == names
+        assert found.level(size * threads).name == names[-1]
+
+
 def test_a_third_level_as_small_as_the_second_is_left_out() -> None:
     first, second = machine.Cache(1, 32 << 10), machine.Cache(2, 1 << 20)
     found = [first, second, machine.Cache(3, 32 << 20, 16)]

@@ -83,6 +83,14 @@ def test_plot_writes_a_picture(tmp_path: Path, capsys: Run) -> None:
     assert capsys.readouterr().out.splitlines()[-1].startswith("test accuracy: ")
 
 
+def test_explain_prints_the_step(capsys: Run) -> None:
+    assert cli.main(["train", "digits", "--model", "mlp", "--epochs", "1", "--explain"]) == 0
+    out = capsys.readouterr().out
+    assert 'Training step of model "' in out and "  inputs   32x8x8x1 float32, 32 " in out
+    assert "A step as called from Python: " in out
+    assert out.splitlines()[-1].startswith("test accuracy: ")
+
+
 @pytest.mark.parametrize(
     ("file", "message"),
     [("run.pgn", "the ending must be one of"), ("no/folder/run.png", "there is no folder")],

@@ -120,6 +120,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--plot", type=Path, metavar="FILE", help="draw loss and accuracy")
     train.add_argument(
+        "--explain", action="store_true", help="tell what a step runs, and where its time goes"
+    )
+    train.add_argument(
         "--verbose", action="store_true", help="print the network, and errors in full"
     )
     train.set_defaults(run=_train)
@@ -226,6 +229,8 @@ def _train(options: argparse.Namespace) -> None:
     history = model.fit(x_train, y_train, batch_size=options.batch_size, epochs=epochs)
     seconds = time.perf_counter() - start
     print(f"trained in {seconds:.1f} s, {seconds / epochs:.2f} s per epoch")
+    if options.explain:
+        model.explain_step(profile=True)
     if options.save:
         model.save(options.save)
         print(f"saved to {options.save}")

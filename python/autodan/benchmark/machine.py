@@ -117,12 +117,16 @@ class Machine:
         return next(fits)
 
 
-def measure_machine(seconds: float, most_memory: int = MOST_MEMORY) -> Machine:
+def measure_machine(
+    seconds: float, most_memory: int = MOST_MEMORY, holding: int | None = None
+) -> Machine:
     """Measures the machine with the instruction set and the threads in use.
 
     Args:
         seconds: how long each figure is measured; the best of several runs counts.
         most_memory: the most bytes to take for measuring memory.
+        holding: how many bytes will be looked up with `Machine.level`: the levels beyond the one
+            that holds so many are left out. None for all levels.
 
     Example:
         >>> machine = measure_machine(0.001, most_memory=64 << 20)
@@ -131,6 +135,9 @@ def measure_machine(seconds: float, most_memory: int = MOST_MEMORY) -> Machine:
     """
     threads = _core.num_threads()
     sizes = _sizes(caches(), threads, most_memory)
+    if holding is not None:
+        enough = (i for i, (_, each, _) in enumerate(sizes) if each and holding <= each * threads)
+        sizes = sizes[: next(enough, len(sizes)) + 1]
     with threads_set(1):
         peak_one = _core._peak_flops(seconds)
         alone = [_core._read_bandwidth(size, seconds) for _, _, size in sizes]

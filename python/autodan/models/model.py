@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autodan import _core, losses, optimizers
 from autodan._core import Tensor
@@ -15,6 +15,9 @@ from autodan.metrics import Metric
 from autodan.models.summary import print_summary
 from autodan.models.training import Trainer
 from autodan.utils.naming import lookup
+
+if TYPE_CHECKING:
+    from autodan.models.explanation import StepExplanation
 
 
 class Model(Trainer):
@@ -256,6 +259,57 @@ class Model(Trainer):
         from autodan.models import saving
 
         return saving.model_to_json(self)
+
+    def explain_step(
+        self,
+        x: Any = None,
+        y: Any = None,
+        sample_weight: Any = None,
+        batch_size: int | None = None,
+        kind: str = "train",
+        profile: bool = False,
+        seconds: float = 1.0,
+        plot: str | os.PathLike[str] | None = None,
+        print_fn: Callable[[str], Any] | None = None,
+    ) -> StepExplanation:
+        """Print what one step runs, kernel by kernel, and where its time goes.
+
+        For each kernel the table has what it computes, its operands, operations and bytes, and the
+        least time to expect of it on this machine; with `profile=True` also the time that it takes.
+        The model stays as it is, but one that is not built yet is built, as `fit` would.
+
+        Args:
+            x: Data as for `fit`, of which the first batch is taken. Default: the step of the
+                largest batches that the model has run, on made-up data; of a model that has not
+                run, the step for its input shape.
+            y: Targets, for "train" and "test".
+            sample_weight: Weight of each sample.
+            batch_size: Default 32, without `x` that of the step that was run.
+            kind: "train" (default), "test" or "predict".
+            profile: Whether to run the step and measure. Default False.
+            seconds: How long to measure. Default 1.
+            plot: A file (.png, .svg, .pdf) for a picture of it. Default: none.
+            print_fn: Receives the whole text. Default: `print`.
+
+        Returns:
+            A `StepExplanation`, with `kernels`, `memory`, `plot()`, `text()` and `to_dict()`.
+
+        Raises:
+            ImportError: a plot is wanted and matplotlib is not installed.
+            RuntimeError: the model is not compiled.
+            ValueError: there is no data and none can be made up, or it does not fit the model.
+
+        >>> import autodan as ad
+        >>> model = ad.Sequential([ad.Input((3,)), ad.layers.Dense(2, activation="relu")])
+        >>> step = model.explain_step(kind="predict", print_fn=lambda text: None)
+        >>> [kernel.name for kernel in step.kernels], step.kernels[0].meaning.text
+        (['Linear(Relu)'], 'matrix product + bias + relu')
+        """
+        from autodan.models import explain
+
+        return explain.explain_step(
+            self, x, y, sample_weight, batch_size, kind, profile, seconds, plot, print_fn
+        )
 
     def summary(
         self,

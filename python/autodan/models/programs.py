@@ -27,11 +27,14 @@ Spec: TypeAlias = tuple[str, tuple[Any, ...], Any]
 
 
 @dataclass(slots=True)
-class _Entry:
-    """A step for one kind and one shape of batch; None runs eagerly."""
+class Entry:
+    """A step for one kind and one shape of batch; None runs eagerly, for the reason given."""
 
     step: CompiledStep | None
     version: int
+    reason: str = ""
+    # Dtypes and shapes of the batch's tensors.
+    inputs: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 class Programs:
@@ -46,7 +49,7 @@ class Programs:
 
     def __init__(self, model: Steps) -> None:
         self._model = model
-        self._entries: dict[Spec, _Entry] = {}
+        self._entries: dict[Spec, Entry] = {}
         self._parts: list[Versioned] = []
         self._streams: list[random.SeedGenerator] = []
         self._flags = -1
@@ -55,7 +58,7 @@ class Programs:
         self._changes = 0
         self._noted: set[str] = set()
         # A step that only its eager run can tell from one that fails anyway.
-        self._suspect: tuple[Spec, Exception, int] | None = None
+        self._suspect: tuple[Spec, Entry] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the programs behind: a copy makes its own."""
@@ -93,20 +96,62 @@ class Programs:
             batch: A structure of tensors.
         """
         tensors: list[Tensor] = []
+        return self._look_up(kind, step, batch, tensors).step, tensors
+
+    def try_out(self, kind: str, step: Callable[[Any], Any], batch: Any) -> Entry:
+        """Return the entry that `find` would use, but keep no program that was not there before."""
+        before = set(self._entries)
+        try:
+            return self._look_up(kind, step, batch, [])
+        finally:
+            for spec in set(self._entries) - before:
+                del self._entries[spec]
+
+    def largest(self, kind: str, batch_size: int | None = None) -> Entry | None:
+        """Return what holds now for the largest batches of a kind, the latest of equals, or None.
+
+        The last batch of an epoch is smaller than what a reader takes for the step.
+
+        Args:
+            kind: "train", "test" or "predict".
+            batch_size: Look only for batches of so many samples. Default: all.
+        """
+
+        def rows(entry: Entry) -> int:
+            return entry.inputs[0][1][0] if entry.inputs and entry.inputs[0][1] else 0
+
+        version, settings = self._version(), config.settings()
+        held = [
+            entry
+            for spec, entry in reversed(self._entries.items())
+            if spec[:2] == (kind, settings)
+            and entry.version == version
+            and batch_size in (None, rows(entry))
+        ]
+        return max(held, key=rows, default=None)
+
+    @property
+    def streams(self) -> list[random.SeedGenerator]:
+        """The generators of random numbers that a step may draw from."""
+        return [*self._streams, random.global_stream()]
+
+    def _look_up(
+        self, kind: str, step: Callable[[Any], Any], batch: Any, tensors: list[Tensor]
+    ) -> Entry:
         spec: Spec = (kind, config.settings(), _outline(batch, tensors))
         entry = self._entries.get(spec)
         version = self._version()
         if entry is None or entry.version != version:
             entry = self._compiled(kind, step, batch, spec, entry, version)
-        return entry.step, tensors
+            entry.inputs = tuple((x.dtype, tuple(x.shape)) for x in tensors)
+        return entry
 
     def succeeded(self) -> None:
         """Hear that the step which `find` did not compile has run."""
         if self._suspect is not None:
-            (spec, error, version), self._suspect = self._suspect, None
-            self._entries[spec] = _Entry(None, version)
-            kind, problem = spec[0], f"{type(error).__name__}: {error}"
-            self._note(kind, f"tensors without values make it raise {problem}")
+            (spec, entry), self._suspect = self._suspect, None
+            self._entries[spec] = entry
+            self._note(spec[0], entry.reason)
 
     def _version(self) -> int:
         flags = _core.trainable_changes()
@@ -129,34 +174,39 @@ class Programs:
         step: Callable[[Any], Any],
         batch: Any,
         spec: Spec,
-        before: _Entry | None,
+        before: Entry | None,
         version: int,
-    ) -> _Entry:
+    ) -> Entry:
         if before is None and len(self._entries) >= MOST_PROGRAMS:
-            self._note(kind, f"its batches have had {MOST_PROGRAMS} shapes already")
-            return _Entry(None, version)
+            reason = f"its batches have had {MOST_PROGRAMS} shapes already"
+            self._note(kind, reason)
+            return Entry(None, version, reason)
         if before is not None:
             self._changes += 1
             # What changed may have brought other parts.
             self.refresh()
         if self._changes > MOST_CHANGES:
-            self._note(kind, "the model changes from step to step")
-            return _Entry(None, version)
-        compiled = self._suspect = None
+            reason = "the model changes from step to step"
+            self._note(kind, reason)
+            return Entry(None, version, reason)
+        compiled, reason, self._suspect = None, "", None
         try:
             with _attributes_kept_on_error(self._parts):
                 compiled = trace(step, batch, self._streams, self._fingerprint)
         except UntraceableError as error:
-            self._note(kind, str(error))
+            reason = str(error)
+            self._note(kind, reason)
         except Exception as error:
+            reason = f"tensors without values make it raise {type(error).__name__}: {error}"
             # Most likely the eager step raises the same, where it belongs.
-            self._suspect = spec, error, version
-            return _Entry(None, version)
+            entry = Entry(None, version, reason)
+            self._suspect = spec, entry
+            return entry
         finally:
             self._model._clear_losses()
         # The first step of all may have made metrics.
         self._parts = _parts(self._model)
-        entry = self._entries[spec] = _Entry(compiled, self._version())
+        entry = self._entries[spec] = Entry(compiled, self._version(), reason)
         return entry
 
     def _note(self, kind: str, reason: str) -> None:
@@ -180,7 +230,7 @@ def _outline(structure: Any, tensors: list[Tensor]) -> Any:
 
 
 def _parts(model: Steps) -> list[Versioned]:
-    """Return the layers, metrics, losses, optimizers and penalties that a model holds, each once."""
+    """Return a model's layers, metrics, losses, optimizers and penalties, each once."""
     found: dict[int, Versioned] = {}
     seen: set[int] = set()
     pending: list[Any] = [model]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_history", "require_plot_file"]
+__all__ = ["new_figure", "plot_history", "require_matplotlib", "require_plot_file"]
 
 VALIDATION = "val_"
 LABELS = {"": "training", VALIDATION: "validation"}
@@ -30,7 +30,7 @@ def require_plot_file(path: str | os.PathLike[str]) -> None:
     Example:
         >>> require_plot_file("run.png")  # doctest: +SKIP
     """
-    _require_matplotlib()
+    require_matplotlib()
     from matplotlib.backend_bases import FigureCanvasBase
 
     path = Path(path)
@@ -62,12 +62,12 @@ def plot_history(history: Any, path: str | os.PathLike[str] | None = None) -> Fi
         >>> plot_history({"loss": [0.9, 0.4], "val_loss": [1.0, 0.6]}, "run.png")  # doctest: +SKIP
         <Figure size 480x360 with 1 Axes>
     """
-    _require_matplotlib()
+    require_matplotlib()
     curves: Mapping[str, Sequence[float]] = getattr(history, "history", history)
     names = [name for name in curves if not name.startswith(VALIDATION)]
     if not names:
         raise ValueError("plot_history: the history is empty; call fit first")
-    figure = _new_figure(len(names), on_screen=path is None)
+    figure = new_figure((4.8 * len(names), 3.6), on_screen=path is None)
     for position, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), position + 1)
         _draw_curves(axes, name, {p: curves[p + name] for p in LABELS if p + name in curves})
@@ -76,21 +76,31 @@ def plot_history(history: Any, path: str | os.PathLike[str] | None = None) -> Fi
     return figure
 
 
-def _require_matplotlib() -> None:
+def require_matplotlib() -> None:
+    """Raises an error that names the extra unless matplotlib is installed.
+
+    Raises:
+        ImportError: it is not.
+    """
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise ImportError("plotting needs matplotlib: pip install 'autodan[plot]'") from error
 
 
-def _new_figure(count: int, on_screen: bool) -> Figure:
+def new_figure(size: tuple[float, float], on_screen: bool) -> Figure:
+    """Returns an empty figure.
+
+    Args:
+        size: its width and height in inches.
+        on_screen: whether `matplotlib.pyplot.show()` will show it; one for a file needs no display.
+    """
     from matplotlib import pyplot
     from matplotlib.figure import Figure
 
-    size = (4.8 * count, 3.6)
     if on_screen:
         return pyplot.figure(figsize=size, layout="constrained")
-    return Figure(figsize=size, layout="constrained")  # needs no display
+    return Figure(figsize=size, layout="constrained")
 
 
 def _draw_curves(axes: Axes, name: str, curves: Mapping[str, Sequence[float]]) -> None:
