@@ -166,7 +166,7 @@ ARGUMENTS = {
     "reshape.shape": "_Shape",
     "transpose.axes": "_Axes | None",
     "constants": "Sequence[float]",
-    "counters": "Sequence[int]",
+    "streams": "Sequence[tuple[Any, int]]",
     "iterations": "Variable",
     "rates": "Sequence[float]",
     "rule": "str",

@@ -185,6 +185,7 @@ __all__ = [
     "trace_begin",
     "trace_end",
     "trace_input",
+    "trace_refused",
     "trace_update",
     "trace_updated",
     "trainable_changes",
@@ -512,16 +513,22 @@ class Program:
         """
 
     def profile(
-        self, inputs: Sequence[_TensorLike], rates: Sequence[float], counters: Sequence[int]
+        self,
+        inputs: Sequence[_TensorLike],
+        rates: Sequence[float],
+        streams: Sequence[tuple[Any, int]],
     ) -> list[float]:
-        """As `run`, but returns how many seconds each kernel took."""
+        """As `run`, but returns how many seconds each kernel took; streams do not advance."""
 
     def run(
-        self, inputs: Sequence[_TensorLike], rates: Sequence[float], counters: Sequence[int]
+        self,
+        inputs: Sequence[_TensorLike],
+        rates: Sequence[float],
+        streams: Sequence[tuple[Any, int]],
     ) -> list[Tensor]:
-        """Runs it on its inputs, with the learning rate of each update and the counter of each
-        random stream; the outputs. Variables change in the end, all of them or, after an error,
-        none.
+        """Runs it on its inputs, with the learning rate of each update and the streams of random
+        numbers, each with the number of its draws; the outputs. In the end variables change and
+        streams advance, all of them or, after an error or an interrupt, none.
         """
 
 def _encode_header(
@@ -1146,6 +1153,11 @@ def trace_end(outputs: Sequence[_TensorLike]) -> Graph:
 
 def trace_input(shape: _Shape, dtype: npt.DTypeLike) -> Tensor:
     """A tensor without values: the next argument of the step."""
+
+def trace_refused() -> Tensor:
+    """Why the step that is being traced cannot be; None if it did nothing that cannot. An error
+    that the step raised may have come of it.
+    """
 
 def trace_update(
     rule: str,
