@@ -127,6 +127,11 @@ impl Op for ConvPoolBackwardWeights {
         Ok(Specs::from_iter([Spec::new(dtype, &self.w), Spec::new(dtype, &self.w[3..])]))
     }
 
+    fn operations(&self, inputs: &[SpecRef<'_>], _outputs: &[SpecRef<'_>]) -> usize {
+        // One pixel of each window has a gradient.
+        self.attributes.operations(inputs[0].shape, &self.w) / 4
+    }
+
     fn run(&self, inputs: &[In<'_>], outputs: &mut [Out<'_>]) -> Result<()> {
         let [dw, dbias] = outputs else {
             return Err(Error::internal("the gradient of conv2d_max_pool has two outputs"));
