@@ -138,6 +138,7 @@ class Programs:
     def _look_up(
         self, kind: str, step: Callable[[Any], Any], batch: Any, tensors: list[Tensor]
     ) -> Entry:
+        self._suspect = None
         spec: Spec = (kind, config.settings(), _outline(batch, tensors))
         entry = self._entries.get(spec)
         version = self._version()
@@ -189,7 +190,7 @@ class Programs:
             reason = "the model changes from step to step"
             self._note(kind, reason)
             return Entry(None, version, reason)
-        compiled, reason, self._suspect = None, "", None
+        compiled, reason = None, ""
         try:
             # An interrupt in the middle would leave random streams where a trace put them.
             with Undisturbed(), _attributes_kept_on_error(self._parts):
