@@ -90,7 +90,9 @@ CASES = {
 
 def test_every_layer_has_a_case():
     exported = {name: getattr(layers, name) for name in layers.__all__}
-    classes = {n for n, v in exported.items() if isinstance(v, type) and issubclass(v, layers.Layer)}
+    classes = {
+        n for n, v in exported.items() if isinstance(v, type) and issubclass(v, layers.Layer)
+    }
     assert set(CASES) == classes
 
 

@@ -226,7 +226,7 @@ STEPS = {
     "a variable read after its update": (reads_updated, "read after an optimizer"),
     "a variable assigned after its update": (assigns_updated, "assigned after an optimizer"),
     "two updates": (lambda m, d: {"loss": stepped(m, d, times=2)}, "updated twice"),
-    "another training": (trains_another, "" ),
+    "another training": (trains_another, ""),
 }
 
 

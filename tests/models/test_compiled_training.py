@@ -87,9 +87,7 @@ def test_metrics(argument, name, floatx):
     weight = np.linspace(0.0, 2.0, 12)
     y = targets(name)
     loss = "sparse_categorical_crossentropy" if y is Y else "mse"
-    both(
-        lambda: classifier(loss=loss, **{argument: [metric]}), steps(X, y, weight), floatx, ALL
-    )
+    both(lambda: classifier(loss=loss, **{argument: [metric]}), steps(X, y, weight), floatx, ALL)
 
 
 def test_metrics_added_in_a_model_and_their_dicts(floatx):
@@ -169,9 +167,7 @@ def test_every_optimizer_has_a_case():
 )
 def test_optimizers(name, options, common, floatx):
     make = RULES[name][0]
-    model = both(
-        lambda: classifier(optimizer=make(0.1, **options, **common)), steps(), floatx, ALL
-    )
+    model = both(lambda: classifier(optimizer=make(0.1, **options, **common)), steps(), floatx, ALL)
     assert int(model.optimizer.iterations) == 2
 
 
