@@ -96,13 +96,13 @@ class CompiledStep:
         self._names = list(outputs) if _is_flat(outputs) else None
         self._outputs = map_structure(lambda x: None if isinstance(x, Tensor) else x, outputs)
 
-    def rates(self) -> list[float]:
-        """Return the learning rates of the optimizers in the program, which are read in each run."""
-        return [optimizer._current_learning_rate() for optimizer in self.fused]
+    def settings(self) -> tuple[list[float], list[tuple[SeedGenerator, int]]]:
+        """Return what a run is told besides its inputs: learning rates and random streams."""
+        return [optimizer._current_learning_rate() for optimizer in self.fused], self.streams
 
     def __call__(self, inputs: Sequence[Tensor]) -> Any:
         """Run the step on a batch's tensors, in their order; return what it returned."""
-        values = self.program.run(inputs, self.rates(), self.streams)
+        values = self.program.run(inputs, *self.settings())
         for optimizer, variables in reversed(self.after):
             count = len(variables)
             optimizer.apply(values[-count:], variables)

@@ -1,4 +1,4 @@
-"""`fit`, `evaluate` and `predict` with all that they take: compiled as eager, and the same again."""
+"""`fit`, `evaluate` and `predict` with all that they take: compiled as eager, and repeatable."""
 
 from __future__ import annotations
 

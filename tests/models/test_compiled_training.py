@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiled_reference import X, Y, both, classifier, labels, rows, steps
+from compiled_reference import X, Y, both, classifier, labels, rows, same, steps
 
 import autodan as ad
 from autodan import layers, losses, metrics, optimizers
@@ -192,6 +192,16 @@ def test_an_optimizer_of_the_users_own(floatx):
             variable.assign_sub(learning_rate * ad.ops.tanh(10 * gradient))
 
     both(lambda: classifier(optimizer=Signs(0.1)), steps(), floatx, ALL)
+
+
+def test_a_subclass_that_writes_its_own_update(floatx):
+    class Doubled(optimizers.SGD):
+        def update_steps(self, gradients, variables, learning_rate):
+            super().update_steps(gradients, variables, 2 * learning_rate)
+
+    model = both(lambda: classifier(optimizer=Doubled(0.1)), steps(), floatx, ALL)
+    plain = both(lambda: classifier(optimizer=optimizers.SGD(0.2)), steps(), floatx, ALL)
+    same(model.get_weights(), plain.get_weights(), floatx)
 
 
 def test_an_optimizer_that_has_no_gradient_for_a_variable():

@@ -138,6 +138,7 @@ class Programs:
     def _look_up(
         self, kind: str, step: Callable[[Any], Any], batch: Any, tensors: list[Tensor]
     ) -> Entry:
+        self._suspect = None
         spec: Spec = (kind, config.settings(), _outline(batch, tensors))
         entry = self._entries.get(spec)
         version = self._version()
@@ -189,9 +190,10 @@ class Programs:
             reason = "the model changes from step to step"
             self._note(kind, reason)
             return Entry(None, version, reason)
-        compiled, reason, self._suspect = None, "", None
+        compiled, reason = None, ""
         try:
-            with _attributes_kept_on_error(self._parts):
+            # An interrupt in the middle would leave random streams where a trace put them.
+            with Undisturbed(), _attributes_kept_on_error(self._parts):
                 compiled = trace(step, batch, self._streams, self._fingerprint)
         except UntraceableError as error:
             reason = str(error)
@@ -259,12 +261,11 @@ def _attributes_kept_on_error(parts: Sequence[Versioned]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with Undisturbed():
-            for attributes, before in states:
-                for name in attributes.keys() - before.keys():
-                    del attributes[name]
-                attributes.update(before)
-            for value, before in contents:
-                value.clear()
-                value.extend(before) if isinstance(value, list) else value.update(before)
+        for attributes, before in states:
+            for name in attributes.keys() - before.keys():
+                del attributes[name]
+            attributes.update(before)
+        for value, before in contents:
+            value.clear()
+            value.extend(before) if isinstance(value, list) else value.update(before)
         raise

@@ -29,7 +29,7 @@ Logs = dict[str, Any]
 
 @dataclass(slots=True)
 class _Plan:
-    """What the steps of a loop ask the model again and again; the same until something is frozen."""
+    """What the steps of a loop ask the model again and again, until something is frozen."""
 
     trainable_changes: int
     variables: list[Variable]

@@ -457,10 +457,15 @@ class Optimizer(Versioned):
         """Write the step down: as a kernel of the program where one does all of it."""
         rule = None
         if not (self.weight_decay or self.clipnorm or self.global_clipnorm):
-            rule = self.kernel_rule(variables)
+            # The kernel is no subclass's that has written its own `update_steps`.
+            ruled, written = (self._class_of(name) for name in ("kernel_rule", "update_steps"))
+            rule = self.kernel_rule(variables) if issubclass(ruled, written) else None
         if rule is not None:
             gradients = self._clipped(gradients)
         tracing.note_update(self, gradients, variables, rule)
+
+    def _class_of(self, method: str) -> type:
+        return next(owner for owner in type(self).__mro__ if method in vars(owner))
 
     def _slots_of(self, slots: list[Variable], variables: list[Variable]) -> list[Variable]:
         """Return the slots that belong to `variables`, in their order."""
