@@ -104,6 +104,7 @@ class Programs:
         try:
             return self._look_up(kind, step, batch, [])
         finally:
+            self._suspect = None
             for spec in set(self._entries) - before:
                 del self._entries[spec]
 
