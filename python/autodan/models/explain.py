@@ -107,7 +107,7 @@ def _explain(
         whole, times = _run(
             model,
             lambda: step(tensors),
-            lambda: step.program.profile(tensors, step.rates(), step.streams),
+            lambda: step.program.profile(tensors, *step.settings()),
             seconds,
         )
     return StepExplanation(
