@@ -22,7 +22,7 @@ from autodan.utils.tree import flatten, map_structure
 if TYPE_CHECKING:
     from autodan.optimizers.optimizer import Optimizer
 
-__all__ = ["CompiledStep", "UntraceableError", "is_tracing", "note_update", "trace"]
+__all__ = ["CompiledStep", "UntraceableError", "is_tracing", "note_update", "rate_of", "trace"]
 
 # The name of an optimizer's kernel, its constants, and the slots of the variables by kind.
 Rule: TypeAlias = tuple[str, list[float], list[list[Variable]]]
@@ -39,6 +39,7 @@ class _Updates(threading.local):
 
     def __init__(self) -> None:
         self.fused: list[Optimizer] = []
+        self.composed: list[tuple[Optimizer, str]] = []
         self.after: list[tuple[Optimizer, list[Tensor], list[Variable]]] = []
 
 
@@ -69,6 +70,17 @@ def note_update(
         _updates.fused.append(optimizer)
 
 
+def rate_of(optimizer: Optimizer, dtype: str) -> Tensor:
+    """Return the learning rate of an optimizer whose step is traced op by op.
+
+    Args:
+        optimizer: Whose rate it is; every run of the program reads it again.
+        dtype: That of the variables.
+    """
+    _updates.composed.append((optimizer, dtype))
+    return _core.trace_input((), dtype)
+
+
 class CompiledStep:
     """A step as a program.
 
@@ -77,6 +89,7 @@ class CompiledStep:
         streams: The generators of random numbers that the step draws from, each with its number
             of draws.
         fused: The optimizers whose kernels run in the program.
+        composed: The optimizers whose ops are in the program, each with the dtype of its rate.
         after: The optimizers that follow it, each with its variables.
         outputs: What the step returned, its tensors to be replaced.
     """
@@ -86,23 +99,29 @@ class CompiledStep:
         program: _core.Program,
         streams: Sequence[tuple[SeedGenerator, int]],
         fused: Sequence[Optimizer],
+        composed: Sequence[tuple[Optimizer, str]],
         after: Sequence[tuple[Optimizer, list[Variable]]],
         outputs: Any,
     ) -> None:
         self.program = program
         self.streams = list(streams)
         self.fused = list(fused)
+        self.composed = list(composed)
         self.after = list(after)
         self._names = list(outputs) if _is_flat(outputs) else None
         self._outputs = map_structure(lambda x: None if isinstance(x, Tensor) else x, outputs)
 
-    def settings(self) -> tuple[list[float], list[tuple[SeedGenerator, int]]]:
-        """Return what a run is told besides its inputs: learning rates and random streams."""
-        return [optimizer._current_learning_rate() for optimizer in self.fused], self.streams
+    def arguments(
+        self, inputs: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[float], list[tuple[SeedGenerator, int]]]:
+        """Return what a run takes: the batch, learning rates and random streams."""
+        operands = [_core.full((), o._current_learning_rate(), d) for o, d in self.composed]
+        rates = [optimizer._current_learning_rate() for optimizer in self.fused]
+        return [*inputs, *operands], rates, self.streams
 
     def __call__(self, inputs: Sequence[Tensor]) -> Any:
         """Run the step on a batch's tensors, in their order; return what it returned."""
-        values = self.program.run(inputs, *self.settings())
+        values = self.program.run(*self.arguments(inputs))
         for optimizer, variables in reversed(self.after):
             count = len(variables)
             optimizer.apply(values[-count:], variables)
@@ -158,7 +177,9 @@ def trace(
     used = list(zip([*streams, shared], draws, strict=True))
     after = [(optimizer, variables) for optimizer, _, variables in _updates.after]
     try:
-        return CompiledStep(graph.compile(), used, _updates.fused, after, outputs)
+        return CompiledStep(
+            graph.compile(), used, _updates.fused, _updates.composed, after, outputs
+        )
     finally:
         _updates.__init__()  # type: ignore[misc]
 

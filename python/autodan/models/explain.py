@@ -107,7 +107,7 @@ def _explain(
         whole, times = _run(
             model,
             lambda: step(tensors),
-            lambda: step.program.profile(tensors, *step.settings()),
+            lambda: step.program.profile(*step.arguments(tensors)),
             seconds,
         )
     return StepExplanation(

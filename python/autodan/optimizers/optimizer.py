@@ -61,6 +61,8 @@ class Optimizer(Versioned):
         [0.5, -1.5]
     """
 
+    # Whether `update_step` is made of ops on tensors alone, which a program can hold.
+    _COMPOSED = False
     # A program reads both before each of its runs.
     _UNVERSIONED = frozenset({"learning_rate", "_learning_rate"})
 
@@ -454,9 +456,19 @@ class Optimizer(Versioned):
                 variable.assign_sub(variable * (learning_rate * self.weight_decay))
 
     def _trace(self, gradients: list[Tensor], variables: list[Variable]) -> None:
-        """Write the step down: as a kernel of the program where one does all of it."""
+        """Write the step down: as one kernel, op by op, or as what follows the program."""
         rule = None
-        if not (self.weight_decay or self.clipnorm or self.global_clipnorm):
+        dtypes = {variable.dtype for variable in variables}
+        if self.clipnorm or self.global_clipnorm:
+            pass
+        elif self._COMPOSED and len(dtypes) == 1:
+            rate: Any = tracing.rate_of(self, *dtypes)
+            gradients = self._clipped(gradients)
+            self._decay_weights(variables, rate)
+            self.update_steps(gradients, variables, rate)
+            self.iterations.assign(self.iterations + 1)
+            return
+        elif not self.weight_decay:
             # The kernel is no subclass's that has written its own `update_steps`.
             ruled, written = (self._class_of(name) for name in ("kernel_rule", "update_steps"))
             rule = self.kernel_rule(variables) if issubclass(ruled, written) else None

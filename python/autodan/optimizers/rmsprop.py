@@ -50,6 +50,8 @@ class RMSprop(Optimizer):
         9.6838
     """
 
+    _COMPOSED = True
+
     def __init__(
         self,
         learning_rate: LearningRate = 0.001,
