@@ -289,6 +289,12 @@ class Layer(Trackable):
             )
         return sum(math.prod(variable.shape) for variable in self.weights)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Know the variables of a copy, which are others."""
+        vars(self).update(state)
+        declared = {id(variable): (variable, made) for variable, made in self._declared.values()}
+        object.__setattr__(self, "_declared", declared)
+
     # Losses --------------------------------------------------------------------------------
 
     def add_loss(self, loss: Any) -> None:

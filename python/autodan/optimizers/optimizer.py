@@ -222,6 +222,19 @@ class Optimizer(Versioned):
             )
         self._undecayed = (list(var_list or ()), list(var_names or ()))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tell variables apart by their place, since those of a copy are others."""
+        undecayed = [id(v) in self._undecayed_ids for v in self._trainable_variables]
+        return {**vars(self), "_indices": {}, "_undecayed_ids": undecayed}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Find the variables of the copy by their place."""
+        vars(self).update(state)
+        ids = [id(variable) for variable in self._trainable_variables]
+        self._indices = {number: i for i, number in enumerate(ids)}
+        undecayed = zip(ids, state["_undecayed_ids"], strict=True)
+        self._undecayed_ids = {number for number, is_undecayed in undecayed if is_undecayed}
+
     # -- learning rate -------------------------------------------------------------------------
 
     @property
