@@ -474,7 +474,7 @@ class Optimizer(Versioned):
         dtypes = {variable.dtype for variable in variables}
         if self.clipnorm or self.global_clipnorm:
             pass
-        elif self._COMPOSED and len(dtypes) == 1:
+        elif self._COMPOSED and self._wrote_both("_COMPOSED", "update_step") and len(dtypes) == 1:
             rate: Any = tracing.rate_of(self, *dtypes)
             gradients = self._clipped(gradients)
             self._decay_weights(variables, rate)
@@ -482,15 +482,19 @@ class Optimizer(Versioned):
             self.iterations.assign(self.iterations + 1)
             return
         elif not self.weight_decay:
-            # The kernel is no subclass's that has written its own `update_steps`.
-            ruled, written = (self._class_of(name) for name in ("kernel_rule", "update_steps"))
-            rule = self.kernel_rule(variables) if issubclass(ruled, written) else None
+            known = self._wrote_both("kernel_rule", "update_steps")
+            rule = self.kernel_rule(variables) if known else None
         if rule is not None:
             gradients = self._clipped(gradients)
         tracing.note_update(self, gradients, variables, rule)
 
-    def _class_of(self, method: str) -> type:
-        return next(owner for owner in type(self).__mro__ if method in vars(owner))
+    def _wrote_both(self, statement: str, formula: str) -> bool:
+        """Return whether what states something of a formula knows it: a subclass may change one."""
+        stated, written = (
+            next(owner for owner in type(self).__mro__ if name in vars(owner))
+            for name in (statement, formula)
+        )
+        return issubclass(stated, written)
 
     def _slots_of(self, slots: list[Variable], variables: list[Variable]) -> list[Variable]:
         """Return the slots that belong to `variables`, in their order."""
