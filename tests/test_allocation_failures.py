@@ -243,7 +243,7 @@ def test_evaluation_and_prediction():
         expected, n = call(), 1
         while fails(call, n):
             n += 1
-        assert n > 10 and bits(model.variables) == before
+        assert n > 5 and bits(model.variables) == before
         np.testing.assert_array_equal(np.ravel(expected).shape, np.ravel(call()).shape)
 
 

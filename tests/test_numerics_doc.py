@@ -182,6 +182,20 @@ def _():
         equal(slopes(f, [3], [3]), [[1], [0]])
 
 
+@case(
+    "gradient of a first layer's kernel behind its pooling | infinity or NaN in pixels that no "
+    "maximum saw | is not seen"
+)
+def _():
+    pixels = np.zeros((1, 4, 4, 1), "float32")
+    pixels[0, 3, 3, 0] = -np.inf
+    kernel = ad.Variable(np.ones((3, 3, 1, 1), "float32"))
+    y = _core.conv2d_max_pool(ad.tensor(pixels), kernel, ad.zeros(1), 1, "valid", 1, 1, "linear")
+    y.sum().backward()
+    equal(y, [[[[0]]]])
+    equal(kernel.grad, np.zeros((3, 3, 1, 1)))
+
+
 @case("gradient of an element picked twice | the sum of both")
 def _():
     equal(slopes(lambda x: ad.take(x, [1, 1, 0]), [5, 6]), [[1, 2]])

@@ -242,6 +242,11 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 }
 
 
+def _graph() -> Any:
+    ad._core.trace_begin()
+    return ad._core.trace_end([ad._core.trace_input((2,), "float32") + 1])
+
+
 def receiver(cls: type) -> Callable[[], Any]:
     """Return a function that makes an object of a class, ready for use."""
     if issubclass(cls, ad.Model):
@@ -251,6 +256,10 @@ def receiver(cls: type) -> Callable[[], Any]:
     arguments = ARGUMENTS.get(cls.__name__, ())
     if issubclass(cls, ad.Optimizer):
         return lambda: _optimizer(cls)
+    if cls is ad._core.Graph:
+        return _graph
+    if cls is ad._core.Program:
+        return lambda: _graph().compile()
     if issubclass(cls, ad.callbacks.Callback):
         return lambda: _with_model(cls(*arguments))
     if issubclass(cls, ad.Layer) and cls is not ad.Layer and cls.__name__ != "InputLayer":

@@ -199,6 +199,8 @@ class Programs:
         except UntraceableError as error:
             reason = str(error)
             self._note(kind, reason)
+        except MemoryError:
+            raise
         except Exception as error:
             reason = f"tensors without values make it raise {type(error).__name__}: {error}"
             # Most likely the eager step raises the same, where it belongs.

@@ -500,6 +500,7 @@ class Optimizer(Versioned):
         """Return the slots that belong to `variables`, in their order."""
         if variables is self._trainable_variables:
             return slots
+        self._check_known(variables)
         return [slots[self._indices[id(variable)]] for variable in variables]
 
     def _get_variable_index(self, variable: Variable) -> int:

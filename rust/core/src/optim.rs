@@ -132,6 +132,20 @@ fn update(
     par::whole(|| update_checked(op, cells, gradients, formula))
 }
 
+/// Gives each variable memory that it shares with nobody, so that an update cannot fail for want of it.
+///
+/// # Errors
+/// [`Error::Memory`]; then values are as they were.
+pub(crate) fn make_unique<'a>(variables: impl Iterator<Item = &'a Variable>) -> Result<()> {
+    for variable in variables {
+        let mut value = variable.lock();
+        crate::with_float!("update", value.dtype(), T => {
+            value.make_mut::<T>()?;
+        });
+    }
+    Ok(())
+}
+
 /// The update itself, in one piece: variables and slots belong together.
 fn update_checked(
     op: &'static str,

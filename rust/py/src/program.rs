@@ -108,10 +108,11 @@ fn trace_update(
 /// >>> w = ad.Variable([1.0])
 /// >>> _core.trace_begin()
 /// >>> _core.trace_updated([w])
-/// >>> _core.trace_end([w * 2])
+/// >>> w * 2
 /// Traceback (most recent call last):
 ///     ...
 /// autodan.TraceError: the step cannot be compiled: a variable is read after an optimizer has updated it
+/// >>> _core.trace_abort()
 #[pyfunction]
 fn trace_updated(py: Python<'_>, variables: Items<'_>) -> PyResult<()> {
     let variables = self::variables(&variables.0)?;
@@ -183,11 +184,21 @@ struct PyGraph(Graph);
 #[pymethods]
 impl PyGraph {
     /// How another trace of the same step differs from this one; None if it does not.
+    ///
+    /// >>> _core.trace_begin()
+    /// >>> graph = _core.trace_end([_core.trace_input((2,), "float32") + 1])
+    /// >>> graph.difference(graph) is None
+    /// True
     fn difference(&self, other: &PyGraph) -> Option<String> {
         self.0.difference(&other.0)
     }
 
     /// The program: rewritten by the passes, its memory planned.
+    ///
+    /// >>> _core.trace_begin()
+    /// >>> graph = _core.trace_end([_core.trace_input((2,), "float32") + 1])
+    /// >>> graph.compile().run([ad.tensor([1.0, 2.0])], [], [])
+    /// [tensor([2., 3.], shape=(2,), dtype=float32)]
     fn compile(&self, py: Python<'_>) -> PyResult<PyProgram> {
         enter_attached(py, || self.0.clone().compile()).map(PyProgram)
     }
@@ -221,6 +232,11 @@ impl PyProgram {
     /// Runs it on its inputs, with the learning rate of each update and the streams of random numbers, each
     /// with the number of its draws; the outputs. In the end variables change and streams advance, all of them
     /// or, after an error or an interrupt, none.
+    ///
+    /// >>> _core.trace_begin()
+    /// >>> program = _core.trace_end([_core.trace_input((2,), "float32") + 1]).compile()
+    /// >>> program.run([ad.tensor([1.0, 2.0])], [], [])
+    /// [tensor([2., 3.], shape=(2,), dtype=float32)]
     fn run(
         &self,
         py: Python<'_>,
@@ -239,6 +255,11 @@ impl PyProgram {
     }
 
     /// As `run`, but returns how many seconds each kernel took; streams do not advance.
+    ///
+    /// >>> _core.trace_begin()
+    /// >>> program = _core.trace_end([_core.trace_input((2,), "float32") + 1]).compile()
+    /// >>> len(program.profile([ad.tensor([1.0, 2.0])], [], []))
+    /// 1
     fn profile(
         &self,
         py: Python<'_>,
@@ -254,6 +275,11 @@ impl PyProgram {
 
     /// What it does, in order: of each kernel its name, what it reads and makes (each a list of dtypes and
     /// shapes), its nominal operations, and the bytes that it reads and writes.
+    ///
+    /// >>> _core.trace_begin()
+    /// >>> program = _core.trace_end([_core.trace_input((2,), "float32") + 1]).compile()
+    /// >>> program.kernels()[0][3:]
+    /// (2, 12, 8)
     fn kernels(&self) -> Vec<KernelRow> {
         let specs = |specs: &[Spec]| specs.iter().map(|s| (s.dtype.name(), s.shape.to_vec())).collect();
         let row = |k: &Kernel| {
@@ -264,6 +290,11 @@ impl PyProgram {
     }
 
     /// The number and the bytes of the buffers that its values share, and the bytes of its constants.
+    ///
+    /// >>> _core.trace_begin()
+    /// >>> program = _core.trace_end([_core.trace_input((2,), "float32") + 1]).compile()
+    /// >>> program.memory()
+    /// (0, 0, 4)
     fn memory(&self) -> (usize, usize, usize) {
         (self.0.planned_buffers(), self.0.planned_bytes(), self.0.constant_bytes())
     }

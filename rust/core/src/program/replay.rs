@@ -148,16 +148,19 @@ impl Run<'_> {
             .iter()
             .map(|(variable, operand)| Ok((variable, ops::keep(&self.tensor(operand)?)?)))
             .collect::<Result<Vec<_>>>()?;
-        let updates =
-            graph.updates.iter().map(|update| self.gradients(update)).collect::<Result<Vec<_>>>()?;
+        let updates = graph.updates.iter().map(|update| self.prepare(update)).collect::<Result<Vec<_>>>()?;
         // Whoever still held what variables hold would force their updates to copy it.
         self.given.clear();
         // An interrupt or a fork between two writes would leave the variables torn.
         par::whole(|| -> Result<()> {
-            for (i, (update, gradients)) in graph.updates.iter().zip(&updates).enumerate() {
+            // What must be copied is, before anything is written.
+            for update in &graph.updates {
+                optim::make_unique(update.variables.iter().chain(update.slots.iter().flatten()))?;
+            }
+            for (i, (update, prepared)) in graph.updates.iter().zip(updates).enumerate() {
                 let rate = self.settings.rates.get(i).copied();
                 let rate = rate.ok_or_else(|| Error::internal("an update without a learning rate"))?;
-                self.timed(|_| step(update, gradients, rate))?;
+                self.timed(|_| step(update, prepared, rate))?;
             }
             for (variable, value) in assigned {
                 variable.replace(value);
@@ -234,16 +237,30 @@ impl Run<'_> {
         Ok(Tensor::new(self.storage(operand)?.clone(), operand.layout.clone(), None))
     }
 
-    fn gradients(&self, update: &Update) -> Result<Vec<Tensor>> {
-        update.gradients.iter().map(|operand| self.tensor(operand)).collect()
+    /// Whatever an update needs memory for.
+    fn prepare(&self, update: &Update) -> Result<Prepared> {
+        let gradient = |operand: &Operand| ops::contiguous(&self.tensor(operand)?);
+        let count = update.iterations.lock().item()? as i64 + 1;
+        Ok(Prepared {
+            gradients: update.gradients.iter().map(gradient).collect::<Result<_>>()?,
+            count,
+            iterations: Tensor::scalar(count)?,
+        })
     }
 }
 
+/// An update's operands in row-major order, and the number of the step.
+struct Prepared {
+    gradients: Vec<Tensor>,
+    count: i64,
+    iterations: Tensor,
+}
+
 /// One step of an optimizer.
-fn step(update: &Update, gradients: &[Tensor], rate: f64) -> Result<()> {
-    let Update { rule, variables, slots, iterations, .. } = update;
-    let slot = |i: usize| slots.get(i).map(Vec::as_slice);
-    let count = iterations.lock().item()? as i64 + 1;
+fn step(update: &Update, prepared: Prepared, rate: f64) -> Result<()> {
+    let Update { rule, variables, slots, .. } = update;
+    let Prepared { gradients, count, iterations } = prepared;
+    let (gradients, slot) = (&gradients[..], |i: usize| slots.get(i).map(Vec::as_slice));
     match *rule {
         Rule::Sgd { momentum, nesterov } => {
             optim::sgd(variables, gradients, slot(0), rate, momentum, nesterov)?;
@@ -260,6 +277,6 @@ fn step(update: &Update, gradients: &[Tensor], rate: f64) -> Result<()> {
             )?;
         }
     }
-    iterations.replace(Tensor::scalar(count)?);
+    update.iterations.replace(iterations);
     Ok(())
 }

@@ -120,6 +120,9 @@ pub fn begin() -> Result<()> {
 /// [`Error::Symbolic`] when the step did what cannot be traced, whether or not the error that it got reached
 /// the caller.
 pub fn end(outputs: &[Tensor]) -> Result<Graph> {
+    if !is_active() {
+        return Err(Error::Symbolic("no trace is under way"));
+    }
     let refused = with(|trace| {
         trace.graph.outputs = outputs.iter().map(|output| trace.operand(output)).collect::<Result<_>>()?;
         for i in 0..trace.assigned.len() {

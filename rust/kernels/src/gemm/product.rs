@@ -48,8 +48,9 @@ pub(super) fn product<T: Float>(
     let (a, b) = if swapped { (b.transposed(), a.transposed()) } else { (a, b) };
     let tiling = Tiling::<T>::new(a.rows, b.cols);
     let product = Product {
-        pack_a: packs_broadcast(&a, b.cols, &tiling),
-        pack_b: packs_vectors(&b, a.rows, &tiling),
+        // Without steps there is nothing to pack, but a bias to write.
+        pack_a: k > 0 && packs_broadcast(&a, b.cols, &tiling),
+        pack_b: k > 0 && packs_vectors(&b, a.rows, &tiling),
         tiling,
         swapped,
         finish,
