@@ -27,6 +27,9 @@ MOST_CHANGES = 16
 _PLAIN = frozenset(
     (str, int, float, bool, NoneType, FunctionType, BuiltinFunctionType, Tensor, Variable)
 )
+_WITHOUT_PARTS = frozenset(
+    ("_added_losses", "_build_shape", "_declared", "_seen_shape", "_shapes", "_tracked", "_weights")
+)
 
 # The kind of a step, the global settings, and the outline of its batch.
 Spec: TypeAlias = tuple[str, tuple[Any, ...], Any]
@@ -248,7 +251,11 @@ def _parts(model: Steps) -> list[Versioned]:
         if isinstance(value, Versioned):
             if id(value) not in found:
                 found[id(value)] = value
-                pending += [item for item in vars(value).values() if type(item) not in _PLAIN]
+                pending += [
+                    item
+                    for name, item in vars(value).items()
+                    if type(item) not in _PLAIN and name not in _WITHOUT_PARTS
+                ]
         elif isinstance(value, (list, tuple, dict)) and id(value) not in seen:
             seen.add(id(value))
             items = value.values() if isinstance(value, dict) else value
