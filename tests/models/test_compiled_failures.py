@@ -87,6 +87,15 @@ def test_an_error_of_the_model_is_raised_as_it_is():
     model.train_on_batch(X[:6], Y[:6])
 
 
+def test_training_without_gradients_is_an_error():
+    model = regular()
+    model.train_on_batch(X, Y)
+    before = bits(state(model))
+    with ad.no_grad(), pytest.raises(ValueError, match="no gradients provided"):
+        model.train_on_batch(X, Y)
+    assert bits(state(model)) == before
+
+
 def test_an_optimizer_that_fails_after_the_program_leaves_the_step_undone():
     class Fails(ad.optimizers.Optimizer):
         def update_step(self, gradient, variable, learning_rate):

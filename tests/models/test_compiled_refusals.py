@@ -213,14 +213,6 @@ def assigns_updated(model, data):
     return {"loss": loss}
 
 
-COUNTER = [0]
-
-
-def counts_in_results(model, data):
-    COUNTER[0] += 1
-    return {"loss": stepped(model, data), "count": COUNTER[0] * 0.0 + time.perf_counter() * 0.0}
-
-
 STEPS = {
     "float of the loss": (lambda m, d: {"loss": float(stepped(m, d))}, "was read"),
     "a variable read after its update": (reads_updated, "read after an optimizer"),

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from autodan import _core, config, random
-from autodan._core import Tensor
+from autodan._core import Tensor, Variable
 from autodan.tracing import CompiledStep, UntraceableError, trace
 from autodan.utils.signals import Undisturbed
 from autodan.utils.versioned import Versioned
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 MOST_PROGRAMS = 8
 # Times that a model may change within one loop and be compiled again.
 MOST_CHANGES = 16
+
+# Most of what attributes hold, and what holds no part of a model.
+_PLAIN = frozenset(
+    (str, int, float, bool, NoneType, FunctionType, BuiltinFunctionType, Tensor, Variable)
+)
+_WITHOUT_PARTS = frozenset(
+    ("_added_losses", "_build_shape", "_declared", "_seen_shape", "_shapes", "_tracked", "_weights")
+)
 
 # The kind of a step, the global settings, and the outline of its batch.
 Spec: TypeAlias = tuple[str, tuple[Any, ...], Any]
@@ -244,10 +253,15 @@ def _parts(model: Steps) -> list[Versioned]:
         if isinstance(value, Versioned):
             if id(value) not in found:
                 found[id(value)] = value
-                pending.extend(vars(value).values())
+                pending += [
+                    item
+                    for name, item in vars(value).items()
+                    if type(item) not in _PLAIN and name not in _WITHOUT_PARTS
+                ]
         elif isinstance(value, (list, tuple, dict)) and id(value) not in seen:
             seen.add(id(value))
-            pending.extend(value.values() if isinstance(value, dict) else value)
+            items = value.values() if isinstance(value, dict) else value
+            pending += [item for item in items if type(item) not in _PLAIN]
     return list(found.values())
 
 

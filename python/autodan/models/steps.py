@@ -254,8 +254,10 @@ class Steps(Layer):
     def _find_program(
         self, kind: str, step: Callable[[Any], Any], batch: Any
     ) -> tuple[CompiledStep | None, list[Tensor]]:
-        # Inside of a step that is itself traced, this one is a part of it.
-        if self.run_eagerly or is_tracing():
+        # Inside of a step that is itself traced, this one is a part of it. Training where
+        # nothing is recorded raises an error.
+        untrained = kind == "train" and not _core.is_grad_enabled()
+        if self.run_eagerly or is_tracing() or untrained:
             return None, []
         return self._programs.find(kind, step, batch)
 
