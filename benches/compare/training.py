@@ -178,7 +178,7 @@ def _mnist(outcome: Outcome) -> Iterator[str]:
         "of autodan",
         "accuracy",
         "import s",
-        "compile s",
+        "start s",
     ]
     yield _row("", heads)
     for name, courses in outcome.courses.items():
@@ -203,8 +203,9 @@ def _mnist(outcome: Outcome) -> Iterator[str]:
         )
     yield (
         f"s to {goal:g}: training until the end of the first epoch with that test accuracy, "
-        f"without tests, imports and compilation; -: not by epoch {outcome.epochs}; accuracy: after "
-        f"epoch {outcome.epochs}; compile: building the network and its first steps"
+        f"without tests, import and start; -: not by epoch {outcome.epochs}; accuracy: after epoch "
+        f"{outcome.epochs}; start: building the network and its first two steps, with all that is "
+        "compiled or loaded for them"
     )
     if len(ours) > 1:
         yield f"of {len(ours)} seeds: medians of times, mean of accuracies, epochs of each"
