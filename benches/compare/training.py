@@ -237,8 +237,8 @@ def _accuracy(outcome: Outcome) -> Iterator[str]:
         deviation = statistics.stdev(values) if len(values) > 1 else 0.0
         cells = [statistics.fmean(values), deviation, min(values), max(values)]
         yield _row(name, [*(f"{c:.2f}" for c in cells), _seconds(statistics.median(seconds))])
-    if len(final) == 2:
-        yield _compared(*final.values(), outcome.epochs)
+    if len(final.get(COMPILED, ())) == len(final.get(EAGER, ())):
+        yield _compared(final[COMPILED], final[EAGER], outcome.epochs)
 
 
 def _compared(compiled: Sequence[float], eager: Sequence[float], epochs: int) -> str:
