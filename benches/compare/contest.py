@@ -69,6 +69,15 @@ class Contestant:
         self._process.communicate()
 
 
+def entries(libraries: Iterable[str]) -> list[tuple[str, str, str]]:
+    """Return name, library and form of each contestant, a second autodan first."""
+    return [(CONTROL, OURS, FORMS[OURS][0])] + [
+        (OURS if name == OURS else f"{name} {form}", name, form)
+        for name in libraries
+        for form in FORMS[name]
+    ]
+
+
 def contend(
     cases: Sequence[Case],
     libraries: Iterable[str] = FORMS,
@@ -85,13 +94,7 @@ def contend(
     """
     results = Results()
     contestants = []
-    entries = [(CONTROL, OURS, FORMS[OURS][0])]
-    entries += [
-        (OURS if name == OURS else f"{name} {form}", name, form)
-        for name in libraries
-        for form in FORMS[name]
-    ]
-    for name, library, form in entries:
+    for name, library, form in entries(libraries):
         contestant = Contestant(name, library, form, threads)
         if "missing" in contestant.greeting:
             results.missing[name] = contestant.greeting["missing"]

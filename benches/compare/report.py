@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benches.compare.cases import GROUPS, Case
+from benches.compare.cases import TIMED, Case
 from benches.compare.contest import CONTROL, OURS, Results
 
 
@@ -72,7 +72,7 @@ def table(results: Results) -> str:
     lines = [f"{name} {text}" for name, text in results.descriptions.items()]
     lines += [f"not here: {name} ({why})" for name, why in results.missing.items()]
     every = rows(results)
-    for group in GROUPS:
+    for group in TIMED:
         of_group = [row for row in every if row.case.group == group]
         if of_group:
             lines += ["", *_group(group, of_group)]
@@ -130,7 +130,7 @@ def plot(results: Results, path: str) -> None:
 
     every = rows(results)
     figure, axes = plt.subplots(figsize=(9, 0.24 * len(every) + 1.5), layout="constrained")
-    colours = {group: f"C{i}" for i, group in enumerate(GROUPS)}
+    colours = {group: f"C{i}" for i, group in enumerate(TIMED)}
     places = range(len(every))
     axes.barh(
         places,

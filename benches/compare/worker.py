@@ -1,6 +1,7 @@
 """The process of one library: takes cases on standard input, answers with times.
 
-A line in is JSON, `{"prepare": [kind, arguments]}` or `{"measure": seconds}`; a line out is JSON
+A line in is JSON, `{"prepare": [kind, arguments]}` or `{"measure": seconds}`, or for a training
+`{"learn": {...}}` (the arguments of `Lesson`) and `{"epoch": whether to test}`; a line out is JSON
 too. Whatever a library prints goes to standard error.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import Any
 
 
@@ -20,15 +22,19 @@ def serve(library: str, form: str, threads: int) -> None:
     def answer(**content: Any) -> None:
         print(json.dumps(content), file=answers)
 
+    from benches.compare.lesson import Lesson
     from benches.compare.libraries import load
     from benches.compare.libraries.base import NotOfferedError, measure
 
+    start = time.perf_counter()
     try:
         subject: Any = load(library, form, threads)
     except ImportError as error:
         return answer(missing=str(error))
-    answer(description=subject.describe())
+    seconds = time.perf_counter() - start
+    answer(description=subject.describe(), import_seconds=seconds)
     run: Any = None
+    lesson: Any = None
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -37,6 +43,11 @@ def serve(library: str, form: str, threads: int) -> None:
                 run = subject.prepare(*request["prepare"])
                 run()  # compiles, where there is something to compile
                 answer(ready=True)
+            elif "learn" in request:
+                lesson = Lesson(subject, **request["learn"])
+                answer(ready=True, **lesson.start)
+            elif "epoch" in request:
+                answer(**lesson.epoch(request["epoch"]))
             else:
                 answer(seconds=measure(run, request["measure"]))
         except NotOfferedError as reason:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from benches.compare.cases import NETWORKS
 from benches.compare.data import images
+from benches.compare.libraries.base import Learner, Run, numbers
 from benches.compare.libraries.base import Library as Base
-from benches.compare.libraries.base import Run, numbers
 
 import autodan as ad
 from autodan import _core
@@ -24,7 +25,7 @@ _LAYERS = {
 
 
 class Library(Base):
-    """Form "fit": whole `fit`, and functions on tensors."""
+    """Form "fit": whole `fit`, and functions on tensors; "eager": without compiled steps."""
 
     module = "autodan"
 
@@ -104,16 +105,19 @@ class Library(Base):
             optimizer="adam",
             loss=ad.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
+            run_eagerly=self.form == "eager",
         )
         return model, shape
 
-    def train(self, network: str, batch: int, images: int) -> Run:
-        return self._fitting(network, batch, images)
-
-    def _fitting(self, network: str, batch: int, count: int) -> Run:
-        model, shape = self._model(network)
-        x, y = images(shape, count)
-        return lambda: model.fit(x, y, batch_size=batch, epochs=1, verbose=0)
+    def learner(
+        self, network: str, batch: int, x: np.ndarray, y: np.ndarray, seed: int = 1
+    ) -> Learner:
+        ad.utils.set_random_seed(seed)
+        model, _ = self._model(network)
+        return Learner(
+            lambda count: model.fit(x[:count], y[:count], batch_size=batch, verbose=0),
+            lambda x: np.argmax(model.predict(x, batch_size=250, verbose=0), 1),
+        )
 
     def infer(self, network: str, batch: int) -> Run:
         model, shape = self._model(network)

@@ -7,16 +7,32 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from benches.compare.cases import NETWORKS
+from benches.compare.data import images as images_and_labels
 
 Run = Callable[[], object]
 
 
 class Seconds(float):
     """What a run returns that has timed itself."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network with its optimizer and the images that it learns from.
+
+    Args:
+        epoch: Trains on the first so many images, or all, in a new order.
+        classes: Returns the class that it gives each image.
+    """
+
+    epoch: Callable[[int | None], object]
+    classes: Callable[[np.ndarray], np.ndarray]
 
 
 class NotOfferedError(Exception):
@@ -46,6 +62,21 @@ class Library(ABC):
             raise NotOfferedError(kind)
         return method(**arguments)
 
+    def learner(
+        self, network: str, batch: int, x: np.ndarray, y: np.ndarray, seed: int = 1
+    ) -> Learner:
+        """Return a network of `NETWORKS` before its first step, on the sparse cross-entropy.
+
+        Raises:
+            NotOfferedError: the library trains no networks.
+        """
+        raise NotOfferedError("no training")
+
+    def train(self, network: str, batch: int, images: int) -> Run:
+        x, y = images_and_labels(NETWORKS[network][1], images)
+        learner = self.learner(network, batch, x, y)
+        return lambda: learner.epoch(None)
+
     def import_time(self) -> Run:
         """Import the library in a new interpreter; NumPy is imported before the clock starts."""
         code = (
@@ -65,6 +96,11 @@ class Library(ABC):
 def numbers(*shape: int, seed: int = 0) -> np.ndarray:
     """Return normal numbers; zeros and subnormals would time differently."""
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def batches(x: np.ndarray, size: int = 250) -> Iterator[np.ndarray]:
+    """Cut images into batches to predict; a divisor of 10,000 needs one shape only."""
+    return (x[start : start + size] for start in range(0, len(x), size))
 
 
 def measure(run: Run, seconds: float) -> float:

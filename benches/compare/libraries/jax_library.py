@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from benches.compare.cases import NETWORKS
 from benches.compare.data import images
+from benches.compare.libraries.base import Learner, NotOfferedError, Run, batches, numbers
 from benches.compare.libraries.base import Library as Base
-from benches.compare.libraries.base import NotOfferedError, Run, numbers
 from jax import lax
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -121,9 +121,9 @@ class Library(Base):
             raise NotOfferedError("gradients are traced, not recorded")
         return self._timed(lambda a, b: a + b, numbers(10), numbers(10))
 
-    def _model(self, network: str) -> tuple[Any, Any, tuple[int, int, int]]:
+    def _model(self, network: str, seed: int = 1) -> tuple[Any, Any, tuple[int, int, int]]:
         layers, shape = NETWORKS[network]
-        generator = np.random.default_rng(1)
+        generator = np.random.default_rng(seed)
         parameters, x = [], jax.ShapeDtypeStruct((1, *shape), jnp.float32)
 
         def glorot(*shape: int) -> Any:
@@ -158,12 +158,10 @@ class Library(Base):
 
         return model, parameters, shape
 
-    def train(self, network: str, batch: int, images: int) -> Run:
-        return self._training(network, batch, images)
-
-    def _training(self, network: str, batch: int, count: int) -> Run:
-        model, parameters, shape = self._model(network)
-        x, y = images(shape, count)
+    def learner(
+        self, network: str, batch: int, x: np.ndarray, y: np.ndarray, seed: int = 1
+    ) -> Learner:
+        model, parameters, _ = self._model(network, seed)
 
         def loss_and_hits(parameters: Any, xs: Any, ys: Any) -> Any:
             logits = model(parameters, xs)
@@ -182,16 +180,21 @@ class Library(Base):
 
         zeros = jax.tree.map(jnp.zeros_like, parameters)
         state = [parameters, zeros, jax.tree.map(jnp.copy, zeros), 0.0, 0.0, 0]
-        generator = np.random.default_rng(1)
+        generator = np.random.default_rng(seed)
 
-        def epoch() -> None:
-            order = generator.permutation(count)
-            for start in range(0, count, batch):
+        def epoch(count: int | None) -> None:
+            order = generator.permutation(count or len(x))
+            for start in range(0, len(order), batch):
                 chosen = order[start : start + batch]
                 state[:] = step(tuple(state), x[chosen], y[chosen])
             assert math.isfinite(float(state[4]))
 
-        return epoch
+        predict = jax.jit(lambda parameters, x: model(parameters, x).argmax(1))
+
+        def classes(x: np.ndarray) -> np.ndarray:
+            return np.concatenate([predict(state[0], b) for b in batches(x)])
+
+        return Learner(epoch, classes)
 
     def infer(self, network: str, batch: int) -> Run:
         model, parameters, shape = self._model(network)

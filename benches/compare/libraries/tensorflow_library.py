@@ -10,11 +10,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import keras
+import numpy as np
 import tensorflow as tf
 from benches.compare.cases import NETWORKS
 from benches.compare.data import images
+from benches.compare.libraries.base import Learner, NotOfferedError, Run, numbers
 from benches.compare.libraries.base import Library as Base
-from benches.compare.libraries.base import NotOfferedError, Run, numbers
 
 _LAYERS: dict[str, Callable[..., Any]] = {
     "conv": lambda filters, kernel, padding, activation: keras.layers.Conv2D(
@@ -165,13 +166,15 @@ class Library(Base):
         )
         return model, shape
 
-    def train(self, network: str, batch: int, images: int) -> Run:
-        return self._fitting(network, batch, images)
-
-    def _fitting(self, network: str, batch: int, count: int) -> Run:
-        model, shape = self._model(network)
-        x, y = images(shape, count)
-        return lambda: model.fit(x, y, batch_size=batch, epochs=1, verbose=0)
+    def learner(
+        self, network: str, batch: int, x: np.ndarray, y: np.ndarray, seed: int = 1
+    ) -> Learner:
+        keras.utils.set_random_seed(seed)
+        model, _ = self._model(network)
+        return Learner(
+            lambda count: model.fit(x[:count], y[:count], batch_size=batch, verbose=0),
+            lambda x: model.predict(x, batch_size=250, verbose=0).argmax(1),
+        )
 
     def infer(self, network: str, batch: int) -> Run:
         model, shape = self._model(network)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from benches.compare.cases import NETWORKS
 from benches.compare.data import images
+from benches.compare.libraries.base import Learner, NotOfferedError, Run, batches, numbers
 from benches.compare.libraries.base import Library as Base
-from benches.compare.libraries.base import NotOfferedError, Run, numbers
 from torch import nn
 
 _ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
@@ -155,16 +155,22 @@ class Library(Base):
                 activation, side = None, side // rest[0]
             if activation:
                 modules.append(_ACTIVATIONS[activation]())
+        for module in modules:  # as all others begin
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
         return nn.Sequential(*modules).to(memory_format=self.format), shape
 
-    def _data(self, shape: tuple[int, int, int], count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        x, y = images(shape, count)
-        x = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
-        return x.contiguous(memory_format=self.format), torch.from_numpy(y.astype(np.int64))
+    def _place(self, x: np.ndarray) -> torch.Tensor:
+        placed = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+        return placed.contiguous(memory_format=self.format)
 
-    def train(self, network: str, batch: int, images: int) -> Run:
-        model, shape = self._model(network)
-        x, y = self._data(shape, images)
+    def learner(
+        self, network: str, batch: int, x: np.ndarray, y: np.ndarray, seed: int = 1
+    ) -> Learner:
+        torch.manual_seed(seed)
+        model, _ = self._model(network)
+        pictures, labels = self._place(x), torch.from_numpy(y.astype(np.int64))
         optimizer = torch.optim.Adam(model.parameters(), eps=1e-7, fused=True)
 
         def loss_and_hits(xs: torch.Tensor, ys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -174,12 +180,12 @@ class Library(Base):
 
         step = torch.compile(loss_and_hits) if self._compiled else loss_and_hits
 
-        def epoch() -> None:
+        def epoch(count: int | None) -> None:
             total, correct = torch.zeros(()), torch.zeros((), dtype=torch.int64)
-            order = torch.randperm(len(x))
-            for start in range(0, len(x), batch):
+            order = torch.randperm(count or len(pictures))
+            for start in range(0, len(order), batch):
                 chosen = order[start : start + batch]
-                loss, hits = step(x[chosen], y[chosen])
+                loss, hits = step(pictures[chosen], labels[chosen])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -188,11 +194,15 @@ class Library(Base):
             results = total.item(), correct.item()
             assert all(map(math.isfinite, results))
 
-        return epoch
+        def classes(x: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                return np.concatenate([model(self._place(b)).argmax(1) for b in batches(x)])
+
+        return Learner(epoch, classes)
 
     def infer(self, network: str, batch: int) -> Run:
         model, shape = self._model(network)
-        x, _ = self._data(shape, batch)
+        x = self._place(images(shape, batch)[0])
         model.eval()
         compiled = torch.compile(model) if self._compiled else model
 
