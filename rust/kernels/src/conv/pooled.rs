@@ -143,13 +143,13 @@ impl<T: Float, const RELU: bool> Kernel<T> for Shrink<'_, T, RELU> {
                 let ((x0, x1), (x2, x3)) = (top.split_at(channels), bottom.split_at(channels));
                 for c in (0..channels).step_by(V::LEN) {
                     let bias = load(bias, c, V::zero());
-                    let (x0, x1) = (load(x0, c, V::zero()), load(x1, c, V::zero()));
-                    let (x2, x3) = (load(x2, c, V::zero()), load(x3, c, V::zero()));
+                    // An infinite bias makes an opposite sum NaN, which is then the largest: so each has its own.
+                    let (x0, x1) = (load(x0, c, V::zero()).add(bias), load(x1, c, V::zero()).add(bias));
+                    let (x2, x3) = (load(x2, c, V::zero()).add(bias), load(x3, c, V::zero()).add(bias));
+                    // Relu does not change which one passes it as the largest: once, instead of four times.
                     let (largest, place) = first_largest([x0, x1, x2, x3]);
-                    // Neither bias nor relu changes which one is the largest: once, instead of four times.
-                    let sum = largest.add(bias);
-                    store(y, c, if RELU { V::zero().max(sum) } else { sum });
-                    let closed = V::select(sum.gt(V::zero()), place, place.add(V::constant(CLOSED)));
+                    store(y, c, if RELU { largest.maximum(V::zero()) } else { largest });
+                    let closed = V::select(largest.gt(V::zero()), place, place.add(V::constant(CLOSED)));
                     store_bytes(places, c, if RELU { closed } else { place });
                 }
             }

@@ -98,8 +98,8 @@ fn ties_and_special_values_go_to_the_first() {
             for shift in 0..7 {
                 let x: Vec<f32> =
                     (0..sizes(&c).0).map(|i| special[(i * i / 3 + i + shift) % special.len()]).collect();
-                for relu in [false, true] {
-                    check(&c, relu, &x, &vec![1.0; channels], &vec![0.0; channels]);
+                for (relu, bias) in [false, true].into_iter().flat_map(|r| [(r, 0.0), (r, f32::INFINITY)]) {
+                    check(&c, relu, &x, &vec![1.0; channels], &vec![bias; channels]);
                 }
             }
         }
