@@ -15,14 +15,14 @@ from autodan import _core
 @pytest.fixture(autouse=True)
 def no_trace_left() -> Iterator[None]:
     yield
-    _core.trace_abort()
+    _core._trace_abort()
     assert not _core.is_tracing()
 
 
 def traced(f, *shapes, dtype="float32"):
-    _core.trace_begin()
-    outputs = f(*[_core.trace_input(shape, dtype) for shape in shapes])
-    return _core.trace_end(outputs if isinstance(outputs, list) else [outputs])
+    _core._trace_begin()
+    outputs = f(*[_core._trace_input(shape, dtype) for shape in shapes])
+    return _core._trace_end(outputs if isinstance(outputs, list) else [outputs])
 
 
 def run(graph, *arrays):
@@ -87,16 +87,16 @@ def test_a_variable_is_assigned_in_the_end():
 
 def test_an_update_needs_its_rate_and_writes_nothing_without():
     w, n = ad.Variable([1.0]), ad.Variable(0, trainable=False, dtype="int64")
-    _core.trace_begin()
-    _core.trace_update("sgd", (0.0, 0.0), [w], [], [w * 2.0], n)
-    program = _core.trace_end([]).compile()
+    _core._trace_begin()
+    _core._trace_update("sgd", (0.0, 0.0), [w], [], [w * 2.0], n)
+    program = _core._trace_end([]).compile()
     with pytest.raises(ad.InternalError, match="rate"):
         program.run([], [], [])
     assert (w.tolist(), int(n)) == ([1.0], 0)
     program.run([], [0.25], [])
     assert (w.tolist(), int(n)) == ([0.5], 1)
     with pytest.raises(ValueError, match="no rule 'sgd'"):
-        _core.trace_update("sgd", (0.0,), [w], [], [w], n)
+        _core._trace_update("sgd", (0.0,), [w], [], [w], n)
 
 
 @pytest.mark.parametrize(
@@ -106,13 +106,13 @@ def test_an_update_needs_its_rate_and_writes_nothing_without():
         (lambda x: [ad.tensor(x.numpy())], "a value of it was read"),
         (lambda x: [x if x[0] > 0 else -x], "a value of it was read"),
         (lambda x: [ad.Variable(x)], "it creates a variable"),
-        (lambda x: _core.trace_begin(), "it trains or evaluates a model itself"),
+        (lambda x: _core._trace_begin(), "it trains or evaluates a model itself"),
     ],
 )
 def test_what_cannot_be_traced_is_refused(f, reason):
     with pytest.raises(ad.TraceError, match=reason):
         traced(f, (2,))
-    assert _core.is_tracing() and reason in _core.trace_refused()
+    assert _core.is_tracing() and reason in _core._trace_refused()
 
 
 def test_a_refusal_that_is_swallowed_counts():
@@ -128,22 +128,22 @@ def test_a_refusal_that_is_swallowed_counts():
 
 def test_variables_have_no_value_after_an_update():
     w = ad.Variable([1.0])
-    _core.trace_begin()
-    _core.trace_updated([w])
-    for use in (lambda: w * 2, lambda: w.assign([1.0]), lambda: _core.trace_updated([w])):
+    _core._trace_begin()
+    _core._trace_updated([w])
+    for use in (lambda: w * 2, lambda: w.assign([1.0]), lambda: _core._trace_updated([w])):
         with pytest.raises(ad.TraceError):
             use()
 
 
 def test_tensors_of_an_earlier_trace_are_refused():
-    _core.trace_begin()
-    x = _core.trace_input((2,), "float32")
-    _core.trace_end([x])
+    _core._trace_begin()
+    x = _core._trace_input((2,), "float32")
+    _core._trace_end([x])
     with pytest.raises(ad.TraceError, match="after the trace"):
         x + 1
     with pytest.raises(ad.TraceError, match="read"):
         x.numpy()
-    _core.trace_begin()
+    _core._trace_begin()
     with pytest.raises(ad.TraceError, match="an earlier step"):
         x + 1
 
@@ -159,10 +159,10 @@ def test_what_changes_from_trace_to_trace_is_named():
 
 
 def test_streams_are_told_apart():
-    starts = [_core.stream_start(i, second) for i in (0, 1) for second in (False, True)]
+    starts = [_core._stream_start(i, second) for i in (0, 1) for second in (False, True)]
     assert len(set(starts)) == 4
     with pytest.raises(ValueError, match="stream="):
-        _core.stream_start(2**63, False)
+        _core._stream_start(2**63, False)
     w, before = ad.Variable([1.0]), _core.trainable_changes()
     w.trainable = True
     assert _core.trainable_changes() == before

@@ -35,6 +35,14 @@ __all__ = [
     "_peak_flops",
     "_read_bandwidth",
     "_region_seconds",
+    "_stream_start",
+    "_trace_abort",
+    "_trace_begin",
+    "_trace_end",
+    "_trace_input",
+    "_trace_refused",
+    "_trace_update",
+    "_trace_updated",
     "_triad_bandwidth",
     "_update_bandwidth",
     "abs",
@@ -172,7 +180,6 @@ __all__ = [
     "squeeze",
     "stack",
     "std",
-    "stream_start",
     "subtract",
     "sum",
     "swapaxes",
@@ -181,13 +188,6 @@ __all__ = [
     "tanh",
     "tanh_shrink",
     "tensor",
-    "trace_abort",
-    "trace_begin",
-    "trace_end",
-    "trace_input",
-    "trace_refused",
-    "trace_update",
-    "trace_updated",
     "trainable_changes",
     "transpose",
     "trim_memory",
@@ -556,6 +556,46 @@ def _read_bandwidth(size: int, seconds: float) -> float:
 
 def _region_seconds(seconds: float) -> float:
     """Seconds of a region of the thread pool with two empty tasks, while its workers are awake."""
+
+def _stream_start(stream: int, second: bool) -> int:
+    """Where the counter of stream number `stream` of random numbers begins in a trace, so that
+    what is drawn from it is known; a second trace begins elsewhere, so that what is drawn
+    unknown to the trace shows.
+    """
+
+def _trace_abort() -> None:
+    """Ends the trace of a step that has failed; does nothing when none is under way."""
+
+def _trace_begin() -> None:
+    """Begins to trace: until `_trace_end` or `_trace_abort`, ops on tensors of `_trace_input`,
+    and on what variables hold, are written down instead of run.
+    """
+
+def _trace_end(outputs: Sequence[_TensorLike]) -> Graph:
+    """Ends the trace: the graph of a step that returns these tensors."""
+
+def _trace_input(shape: _Shape, dtype: npt.DTypeLike) -> Tensor:
+    """A tensor without values: the next argument of the step."""
+
+def _trace_refused() -> str | None:
+    """Why the step that is being traced cannot be; None if it did nothing that cannot. An error
+    that the step raised may have come of it.
+    """
+
+def _trace_update(
+    rule: str,
+    constants: Sequence[float],
+    variables: Sequence[Variable],
+    slots: Sequence[Sequence[Variable]],
+    grads: Sequence[_TensorLike],
+    iterations: Variable,
+) -> None:
+    """Writes down an update by a kernel: "adam" with `(beta_1, beta_2, epsilon)`, or "sgd" with
+    `(momentum, nesterov)`, whose step counter is `iterations`.
+    """
+
+def _trace_updated(variables: Sequence[Variable]) -> None:
+    """Notes that these variables get values outside of the program, after it."""
 
 def _triad_bandwidth(size: int, seconds: float) -> float:
     """Bytes per second of `a = b + factor * c` on all threads together, each with `size` bytes
@@ -1108,12 +1148,6 @@ def stack(xs: Sequence[_TensorLike], axis: int = 0) -> Tensor:
 def std(x: _TensorLike, axis: _Axes | None = None, keepdims: bool = False) -> Tensor:
     """The standard deviation over `axis` (all by default)."""
 
-def stream_start(stream: int, second: bool) -> int:
-    """Where the counter of stream number `stream` of random numbers begins in a trace, so that
-    what is drawn from it is known; a second trace begins elsewhere, so that what is drawn
-    unknown to the trace shows.
-    """
-
 def subtract(x1: _TensorLike, x2: _TensorLike) -> Tensor:
     """`x1 - x2`."""
 
@@ -1139,40 +1173,6 @@ def tensor(
     data: _TensorLike, dtype: npt.DTypeLike | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of the data, copied; Python's floats are float32, its integers int64."""
-
-def trace_abort() -> None:
-    """Ends the trace of a step that has failed; does nothing when none is under way."""
-
-def trace_begin() -> None:
-    """Begins to trace: until `trace_end` or `trace_abort`, ops on tensors of `trace_input`, and
-    on what variables hold, are written down instead of run.
-    """
-
-def trace_end(outputs: Sequence[_TensorLike]) -> Graph:
-    """Ends the trace: the graph of a step that returns these tensors."""
-
-def trace_input(shape: _Shape, dtype: npt.DTypeLike) -> Tensor:
-    """A tensor without values: the next argument of the step."""
-
-def trace_refused() -> Tensor:
-    """Why the step that is being traced cannot be; None if it did nothing that cannot. An error
-    that the step raised may have come of it.
-    """
-
-def trace_update(
-    rule: str,
-    constants: Sequence[float],
-    variables: Sequence[Variable],
-    slots: Sequence[Sequence[Variable]],
-    grads: Sequence[_TensorLike],
-    iterations: Variable,
-) -> None:
-    """Writes down an update by a kernel: "adam" with `(beta_1, beta_2, epsilon)`, or "sgd" with
-    `(momentum, nesterov)`, whose step counter is `iterations`.
-    """
-
-def trace_updated(variables: Sequence[Variable]) -> None:
-    """Notes that these variables get values outside of the program, after it."""
 
 def trainable_changes() -> int:
     """How often any variable became trainable or ceased to be."""

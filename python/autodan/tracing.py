@@ -61,12 +61,12 @@ def note_update(
         rule: Its kernel; None for a step that runs in Python, on the program's gradients.
     """
     if rule is None:
-        _core.trace_updated([*variables, *optimizer.variables])
+        _core._trace_updated([*variables, *optimizer.variables])
         _updates.after.append((optimizer, gradients, variables))
     else:
         name, constants, slots = rule
         counter = optimizer.iterations
-        _core.trace_update(name, constants, variables, slots, gradients, counter)
+        _core._trace_update(name, constants, variables, slots, gradients, counter)
         _updates.fused.append(optimizer)
 
 
@@ -78,7 +78,7 @@ def rate_of(optimizer: Optimizer, dtype: str) -> Tensor:
         dtype: That of the variables.
     """
     _updates.composed.append((optimizer, dtype))
-    return _core.trace_input((), dtype)
+    return _core._trace_input((), dtype)
 
 
 class CompiledStep:
@@ -202,25 +202,25 @@ def _trace_once(
     _updates.__init__()  # type: ignore[misc]
     with _streams_marked(streams, second) as starts:
         try:
-            _core.trace_begin()
-            symbols = map_structure(lambda x: _core.trace_input(x.shape, x.dtype), batch)
+            _core._trace_begin()
+            symbols = map_structure(lambda x: _core._trace_input(x.shape, x.dtype), batch)
             with warnings.catch_warnings():
                 if not second:
                     warnings.simplefilter("ignore")
                 outputs = step(symbols)
             gradients = [g for _, given, _ in _updates.after for g in given]
             tensors = [x for x in flatten(outputs) if isinstance(x, Tensor)]
-            graph = _core.trace_end([*tensors, *gradients])
+            graph = _core._trace_end([*tensors, *gradients])
         except Exception as error:
             # What the step did with the error of a refusal does not matter.
-            reason = _core.trace_refused()
+            reason = _core._trace_refused()
             if reason is None and isinstance(error, TraceError):
                 reason = str(error).partition(": ")[2]
             if reason is None:
                 raise
             raise UntraceableError(reason) from None
         finally:
-            _core.trace_abort()
+            _core._trace_abort()
         draws = [s.counter - start for s, start in zip(streams, starts, strict=True)]
     return graph, draws, outputs
 
@@ -229,7 +229,7 @@ def _trace_once(
 def _streams_marked(streams: Sequence[SeedGenerator], second: bool) -> Iterator[list[int]]:
     """Let each generator count from where a trace knows its draws."""
     counters = [stream.counter for stream in streams]
-    starts = [_core.stream_start(i, second) for i in range(len(streams))]
+    starts = [_core._stream_start(i, second) for i in range(len(streams))]
     try:
         for stream, start in zip(streams, starts, strict=True):
             stream.counter = start

@@ -243,8 +243,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 
 
 def _graph() -> Any:
-    ad._core.trace_begin()
-    return ad._core.trace_end([ad._core.trace_input((2,), "float32") + 1])
+    ad._core._trace_begin()
+    return ad._core._trace_end([ad._core._trace_input((2,), "float32") + 1])
 
 
 def receiver(cls: type) -> Callable[[], Any]:

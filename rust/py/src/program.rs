@@ -24,14 +24,14 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module,
         [
             is_tracing,
-            trace_begin,
-            trace_input,
-            trace_update,
-            trace_updated,
-            trace_end,
-            trace_abort,
-            trace_refused,
-            stream_start,
+            _trace_begin,
+            _trace_input,
+            _trace_update,
+            _trace_updated,
+            _trace_end,
+            _trace_abort,
+            _trace_refused,
+            _stream_start,
             trainable_changes
         ]
     );
@@ -47,28 +47,28 @@ fn is_tracing() -> bool {
     trace::is_active()
 }
 
-/// Begins to trace: until `trace_end` or `trace_abort`, ops on tensors of `trace_input`, and on what variables
+/// Begins to trace: until `_trace_end` or `_trace_abort`, ops on tensors of `_trace_input`, and on what variables
 /// hold, are written down instead of run.
 ///
-/// >>> _core.trace_begin()
-/// >>> x = _core.trace_input((2,), "float32")
-/// >>> graph = _core.trace_end([x * 2])
+/// >>> _core._trace_begin()
+/// >>> x = _core._trace_input((2,), "float32")
+/// >>> graph = _core._trace_end([x * 2])
 /// >>> graph.compile().run([ad.tensor([1.0, 2.0])], [], [])
 /// [tensor([2., 4.], shape=(2,), dtype=float32)]
 #[pyfunction]
-fn trace_begin(py: Python<'_>) -> PyResult<()> {
+fn _trace_begin(py: Python<'_>) -> PyResult<()> {
     enter_attached(py, trace::begin)
 }
 
 /// A tensor without values: the next argument of the step.
 ///
-/// >>> _core.trace_begin()
-/// >>> x = _core.trace_input((2, 3), "float32")
+/// >>> _core._trace_begin()
+/// >>> x = _core._trace_input((2, 3), "float32")
 /// >>> x.shape
 /// (2, 3)
-/// >>> _core.trace_abort()
+/// >>> _core._trace_abort()
 #[pyfunction]
-fn trace_input(py: Python<'_>, shape: ShapeArg, dtype: DTypeArg) -> PyResult<PyTensor> {
+fn _trace_input(py: Python<'_>, shape: ShapeArg, dtype: DTypeArg) -> PyResult<PyTensor> {
     enter_attached(py, || trace::input(dtype.0, &shape.0)).map(PyTensor::new)
 }
 
@@ -76,14 +76,14 @@ fn trace_input(py: Python<'_>, shape: ShapeArg, dtype: DTypeArg) -> PyResult<PyT
 /// nesterov)`, whose step counter is `iterations`.
 ///
 /// >>> w, n = ad.Variable([1.0]), ad.Variable(0, trainable=False)
-/// >>> _core.trace_begin()
-/// >>> _core.trace_update("sgd", (0.0, 0.0), [w], [], [w * 2.0], n)
-/// >>> _core.trace_end([]).compile().run([], [0.25], [])
+/// >>> _core._trace_begin()
+/// >>> _core._trace_update("sgd", (0.0, 0.0), [w], [], [w * 2.0], n)
+/// >>> _core._trace_end([]).compile().run([], [0.25], [])
 /// []
 /// >>> w.tolist(), n.item()
 /// ([0.5], 1)
 #[pyfunction]
-fn trace_update(
+fn _trace_update(
     py: Python<'_>,
     rule: &str,
     constants: Vec<f64>,
@@ -106,55 +106,55 @@ fn trace_update(
 /// Notes that these variables get values outside of the program, after it.
 ///
 /// >>> w = ad.Variable([1.0])
-/// >>> _core.trace_begin()
-/// >>> _core.trace_updated([w])
+/// >>> _core._trace_begin()
+/// >>> _core._trace_updated([w])
 /// >>> w * 2
 /// Traceback (most recent call last):
 ///     ...
 /// autodan.TraceError: the step cannot be compiled: a variable is read after an optimizer has updated it
-/// >>> _core.trace_abort()
+/// >>> _core._trace_abort()
 #[pyfunction]
-fn trace_updated(py: Python<'_>, variables: Items<'_>) -> PyResult<()> {
+fn _trace_updated(py: Python<'_>, variables: Items<'_>) -> PyResult<()> {
     let variables = self::variables(&variables.0)?;
     enter_attached(py, || trace::updated(variables.iter()))
 }
 
 /// Ends the trace: the graph of a step that returns these tensors.
 ///
-/// >>> _core.trace_end([])
+/// >>> _core._trace_end([])
 /// Traceback (most recent call last):
 ///     ...
 /// autodan.TraceError: the step cannot be compiled: no trace is under way
 #[pyfunction]
-fn trace_end(py: Python<'_>, outputs: Args) -> PyResult<PyGraph> {
+fn _trace_end(py: Python<'_>, outputs: Args) -> PyResult<PyGraph> {
     enter_attached(py, || trace::end(&outputs.0)).map(PyGraph)
 }
 
 /// Ends the trace of a step that has failed; does nothing when none is under way.
 ///
-/// >>> _core.trace_abort()
+/// >>> _core._trace_abort()
 #[pyfunction]
-fn trace_abort() {
+fn _trace_abort() {
     trace::abort();
 }
 
 /// Why the step that is being traced cannot be; None if it did nothing that cannot. An error that the step
 /// raised may have come of it.
 ///
-/// >>> _core.trace_refused() is None
+/// >>> _core._trace_refused() is None
 /// True
 #[pyfunction]
-fn trace_refused() -> Option<&'static str> {
+fn _trace_refused() -> Option<&'static str> {
     trace::refused()
 }
 
 /// Where the counter of stream number `stream` of random numbers begins in a trace, so that what is drawn from
 /// it is known; a second trace begins elsewhere, so that what is drawn unknown to the trace shows.
 ///
-/// >>> _core.stream_start(0, False) < _core.stream_start(0, True) < _core.stream_start(1, False)
+/// >>> _core._stream_start(0, False) < _core._stream_start(0, True) < _core._stream_start(1, False)
 /// True
 #[pyfunction]
-fn stream_start(stream: u64, second: bool) -> PyResult<u64> {
+fn _stream_start(stream: u64, second: bool) -> PyResult<u64> {
     let first = stream.checked_add(1).and_then(|number| number.checked_mul(1 << trace::STREAM_BITS));
     let first =
         first.ok_or_else(|| PyValueError::new_err(format!("stream_start: stream={stream} is too large")))?;
@@ -174,8 +174,8 @@ fn trainable_changes() -> u64 {
 
 /// What a trace wrote down.
 ///
-/// >>> _core.trace_begin()
-/// >>> graph = _core.trace_end([])
+/// >>> _core._trace_begin()
+/// >>> graph = _core._trace_end([])
 /// >>> graph.difference(graph) is None
 /// True
 #[pyclass(name = "Graph", module = "autodan._core", frozen)]
@@ -185,8 +185,8 @@ struct PyGraph(Graph);
 impl PyGraph {
     /// How another trace of the same step differs from this one; None if it does not.
     ///
-    /// >>> _core.trace_begin()
-    /// >>> graph = _core.trace_end([_core.trace_input((2,), "float32") + 1])
+    /// >>> _core._trace_begin()
+    /// >>> graph = _core._trace_end([_core._trace_input((2,), "float32") + 1])
     /// >>> graph.difference(graph) is None
     /// True
     fn difference(&self, other: &PyGraph) -> Option<String> {
@@ -195,8 +195,8 @@ impl PyGraph {
 
     /// The program: rewritten by the passes, its memory planned.
     ///
-    /// >>> _core.trace_begin()
-    /// >>> graph = _core.trace_end([_core.trace_input((2,), "float32") + 1])
+    /// >>> _core._trace_begin()
+    /// >>> graph = _core._trace_end([_core._trace_input((2,), "float32") + 1])
     /// >>> graph.compile().run([ad.tensor([1.0, 2.0])], [], [])
     /// [tensor([2., 3.], shape=(2,), dtype=float32)]
     fn compile(&self, py: Python<'_>) -> PyResult<PyProgram> {
@@ -220,8 +220,8 @@ type SpecRows = Vec<(&'static str, Vec<usize>)>;
 
 /// A step that runs without the code that described it.
 ///
-/// >>> _core.trace_begin()
-/// >>> program = _core.trace_end([_core.trace_input((2,), "float32") + 1]).compile()
+/// >>> _core._trace_begin()
+/// >>> program = _core._trace_end([_core._trace_input((2,), "float32") + 1]).compile()
 /// >>> program.run([ad.tensor([1.0, 2.0])], [], [])
 /// [tensor([2., 3.], shape=(2,), dtype=float32)]
 #[pyclass(name = "Program", module = "autodan._core", frozen)]
@@ -233,8 +233,8 @@ impl PyProgram {
     /// with the number of its draws; the outputs. In the end variables change and streams advance, all of them
     /// or, after an error or an interrupt, none.
     ///
-    /// >>> _core.trace_begin()
-    /// >>> program = _core.trace_end([_core.trace_input((2,), "float32") + 1]).compile()
+    /// >>> _core._trace_begin()
+    /// >>> program = _core._trace_end([_core._trace_input((2,), "float32") + 1]).compile()
     /// >>> program.run([ad.tensor([1.0, 2.0])], [], [])
     /// [tensor([2., 3.], shape=(2,), dtype=float32)]
     fn run(
@@ -256,8 +256,8 @@ impl PyProgram {
 
     /// As `run`, but returns how many seconds each kernel took; streams do not advance.
     ///
-    /// >>> _core.trace_begin()
-    /// >>> program = _core.trace_end([_core.trace_input((2,), "float32") + 1]).compile()
+    /// >>> _core._trace_begin()
+    /// >>> program = _core._trace_end([_core._trace_input((2,), "float32") + 1]).compile()
     /// >>> len(program.profile([ad.tensor([1.0, 2.0])], [], []))
     /// 1
     fn profile(
@@ -276,8 +276,8 @@ impl PyProgram {
     /// What it does, in order: of each kernel its name, what it reads and makes (each a list of dtypes and
     /// shapes), its nominal operations, and the bytes that it reads and writes.
     ///
-    /// >>> _core.trace_begin()
-    /// >>> program = _core.trace_end([_core.trace_input((2,), "float32") + 1]).compile()
+    /// >>> _core._trace_begin()
+    /// >>> program = _core._trace_end([_core._trace_input((2,), "float32") + 1]).compile()
     /// >>> program.kernels()[0][3:]
     /// (2, 12, 8)
     fn kernels(&self) -> Vec<KernelRow> {
@@ -291,8 +291,8 @@ impl PyProgram {
 
     /// The number and the bytes of the buffers that its values share, and the bytes of its constants.
     ///
-    /// >>> _core.trace_begin()
-    /// >>> program = _core.trace_end([_core.trace_input((2,), "float32") + 1]).compile()
+    /// >>> _core._trace_begin()
+    /// >>> program = _core._trace_end([_core._trace_input((2,), "float32") + 1]).compile()
     /// >>> program.memory()
     /// (0, 0, 4)
     fn memory(&self) -> (usize, usize, usize) {

@@ -6,6 +6,7 @@ mod operators;
 use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, PoisonError, RwLock};
 
+use autodan_core::program::trace;
 use autodan_core::{Result, Tensor, Variable, autograd, ops};
 use autodan_kernels::par;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -250,7 +251,11 @@ impl PyTensor {
     /// >>> ad.tensor([1.0, 2.0]).numpy()
     /// array([1., 2.], dtype=float32)
     pub(crate) fn numpy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let value = Bound::new(slf.py(), PyTensor::new(slf.get().tensor().detach()))?;
+        let value = slf.get().tensor().detach();
+        if value.storage().symbol().is_some() {
+            return Err(to_python(trace::refuse("a value of it was read")));
+        }
+        let value = Bound::new(slf.py(), PyTensor::new(value))?;
         convert::numpy(slf.py())?.call_method1("asarray", (value,))
     }
 
