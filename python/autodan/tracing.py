@@ -29,6 +29,9 @@ Rule: TypeAlias = tuple[str, list[float], list[list[Variable]]]
 
 is_tracing = _core.is_tracing
 
+# Stands for a tensor in what a step returns.
+_TENSOR = object()
+
 
 class UntraceableError(Exception):
     """Why a step must run eagerly; a sentence's second half."""
@@ -109,7 +112,7 @@ class CompiledStep:
         self.composed = list(composed)
         self.after = list(after)
         self._names = list(outputs) if _is_flat(outputs) else None
-        self._outputs = map_structure(lambda x: None if isinstance(x, Tensor) else x, outputs)
+        self._outputs = map_structure(lambda x: _TENSOR if isinstance(x, Tensor) else x, outputs)
 
     def arguments(
         self, inputs: Sequence[Tensor]
@@ -129,7 +132,7 @@ class CompiledStep:
         if self._names is not None:
             return dict(zip(self._names, values, strict=True))
         rest = iter(values)
-        return map_structure(lambda x: next(rest) if x is None else x, self._outputs)
+        return map_structure(lambda x: next(rest) if x is _TENSOR else x, self._outputs)
 
 
 def _is_flat(outputs: Any) -> bool:
