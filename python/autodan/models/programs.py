@@ -60,6 +60,9 @@ class Programs:
         self._model = model
         self._entries: dict[Spec, Entry] = {}
         self._parts: list[Versioned] = []
+        # The containers among their attributes, and which objects those held.
+        self._held: list[tuple[Any, list[int]]] = []
+        self._seen_version = -1
         self._streams: list[random.SeedGenerator] = []
         self._flags = -1
         self._trainable: list[bool] = []
@@ -85,14 +88,23 @@ class Programs:
         """
         model = self._model
         layers = model._flatten_layers()
-        parts = _parts(model)
+        parts, containers = _parts(model)
         if [*map(id, parts)] != [*map(id, self._parts)]:
             self._entries.clear()
         self._parts = parts
+        self._held = [(container, _identities(container)) for container in containers]
         self._streams = [s for layer in layers for s in layer._children(random.SeedGenerator)]
         self._flags = -1
         if begins:
             self._changes = 0
+        self._seen_version = self._version()
+
+    def refresh_if_changed(self) -> None:
+        """As `refresh`, unless no attribute was set and no container has changed since."""
+        if self._version() != self._seen_version or any(
+            _identities(container) != held for container, held in self._held
+        ):
+            self.refresh()
 
     def find(
         self, kind: str, step: Callable[[Any], Any], batch: Any
@@ -219,7 +231,7 @@ class Programs:
         finally:
             self._model._clear_losses()
         # The first step of all may have made metrics.
-        self._parts = _parts(self._model)
+        self._parts, _ = _parts(self._model)
         entry = self._entries[spec] = Entry(compiled, self._version(), reason)
         return entry
 
@@ -243,10 +255,10 @@ def _outline(structure: Any, tensors: list[Tensor]) -> Any:
     return type(structure), *[_outline(item, tensors) for item in structure]
 
 
-def _parts(model: Steps) -> list[Versioned]:
-    """Return a model's layers, metrics, losses, optimizers and penalties, each once."""
+def _parts(model: Steps) -> tuple[list[Versioned], list[Any]]:
+    """Return a model's layers, metrics, losses, optimizers and penalties; what contains some."""
     found: dict[int, Versioned] = {}
-    seen: set[int] = set()
+    seen: dict[int, Any] = {}
     pending: list[Any] = [model]
     while pending:
         value = pending.pop()
@@ -259,10 +271,14 @@ def _parts(model: Steps) -> list[Versioned]:
                     if type(item) not in _PLAIN and name not in _WITHOUT_PARTS
                 ]
         elif isinstance(value, (list, tuple, dict)) and id(value) not in seen:
-            seen.add(id(value))
+            seen[id(value)] = value
             items = value.values() if isinstance(value, dict) else value
             pending += [item for item in items if type(item) not in _PLAIN]
-    return list(found.values())
+    return list(found.values()), [value for value in seen.values() if not isinstance(value, tuple)]
+
+
+def _identities(container: list[Any] | dict[Any, Any]) -> list[int]:
+    return [*map(id, container.values() if isinstance(container, dict) else container)]
 
 
 def _containers(part: Versioned) -> dict[str, Any]:

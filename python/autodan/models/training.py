@@ -301,7 +301,7 @@ class Trainer(Steps):
         batch = make_batch(x, y, sample_weight, class_weight, self.dtype)
         if not self.built or not (self.optimizer is None or self.optimizer.built):
             self._prepare_on(batch, [])
-        self._programs.refresh()
+        self._programs.refresh_if_changed()
         results = self._run_train_step(batch)
         return _listed(_floats(results), return_dict)
 
@@ -317,7 +317,7 @@ class Trainer(Steps):
         self._need_compile("test_on_batch")
         batch = make_batch(x, y, sample_weight, None, self.dtype)
         with no_grad():
-            self._programs.refresh()
+            self._programs.refresh_if_changed()
             return _listed(_floats(self._run_step("test", self.test_step, batch)), return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
@@ -328,7 +328,7 @@ class Trainer(Steps):
         """
         batch = make_batch(x, None, None, None, self.dtype)
         with no_grad():
-            self._programs.refresh()
+            self._programs.refresh_if_changed()
             return map_structure(_numpy, self._run_step("predict", self.predict_step, batch))
 
     def _need_compile(self, method: str) -> None:
