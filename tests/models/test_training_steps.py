@@ -199,3 +199,15 @@ def test_linear_regression_finds_the_least_squares():
     found = np.concatenate([model.get_weights()[0], model.get_weights()[1][None]])
     np.testing.assert_allclose(found, expected, atol=1e-4)
     np.testing.assert_allclose(model.evaluate(x, y, verbose=0), residual[0] / 64, rtol=1e-4)
+
+
+def test_only_what_is_trained_on_must_be_finite():
+    """As `predict` and `evaluate` do: the answer to NaN is NaN."""
+    model = models.Sequential([layers.Input((3,)), layers.Dense(2)])
+    model.compile("sgd", "mse")
+    x, y = np.full((4, 3), np.nan, "float32"), np.zeros((4, 2), "float32")
+    assert np.isnan(model.predict_on_batch(x)).all()
+    assert np.isnan(model.predict(x, verbose=0)).all()
+    assert np.isnan(model.test_on_batch(x, y)) and np.isnan(model.evaluate(x, y, verbose=0))
+    with pytest.raises(ValueError, match="`x` contains nan"):
+        model.train_on_batch(x, y)

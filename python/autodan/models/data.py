@@ -298,16 +298,17 @@ def make_batch(
     sample_weight: Any,
     class_weight: Mapping[int, float] | None,
     dtype: str,
+    training: bool = True,
 ) -> Any:
     """Return one batch of tensors.
 
     Raises:
-        ValueError: the lengths differ, or a value is NaN or infinite.
+        ValueError: the lengths differ, or a value to train on is NaN or infinite.
     """
     x, y, sample_weight = _columns(x, y, sample_weight, class_weight, dtype)
     batch = pack_x_y_sample_weight(x, y, sample_weight)
     check_same_length(flatten(batch))
-    for rows in flatten((x, y)):
+    for rows in flatten((x, y)) if training else ():
         if rows is not None:
             check_finite(rows.name, rows.array)
     return map_structure(lambda rows: rows.batch(0, len(rows)), batch)

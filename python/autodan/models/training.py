@@ -315,7 +315,7 @@ class Trainer(Steps):
             ValueError: the data does not fit the model.
         """
         self._need_compile("test_on_batch")
-        batch = make_batch(x, y, sample_weight, None, self.dtype)
+        batch = make_batch(x, y, sample_weight, None, self.dtype, training=False)
         with no_grad():
             self._programs.refresh_if_changed()
             return _listed(_floats(self._run_step("test", self.test_step, batch)), return_dict)
@@ -326,7 +326,7 @@ class Trainer(Steps):
         Raises:
             ValueError: the data does not fit the model.
         """
-        batch = make_batch(x, None, None, None, self.dtype)
+        batch = make_batch(x, None, None, None, self.dtype, training=False)
         with no_grad():
             self._programs.refresh_if_changed()
             return map_structure(_numpy, self._run_step("predict", self.predict_step, batch))
