@@ -310,7 +310,7 @@ def test_an_interrupt_at_any_line_of_a_step_leaves_a_whole_step():
         ]
         steps = int(model.optimizer.iterations) - count
         assert all(moved) if steps else not any(moved)
-    assert n > 1000
+    assert n > 500
 
 
 def raises_at_line(n: int, work: Callable[[], object]) -> bool:

@@ -363,7 +363,7 @@ def test_a_model_that_is_let_go_frees_its_programs():
     gc.collect()
     assert [reference() for reference in gone] == [None, None]
     assert programs() is None
-    assert ad._core.memory_info()["tensors"] == held
+    assert ad._core.memory_info()["tensors"] <= held
 
 
 def test_a_recompiled_model_frees_the_optimizer_before():
