@@ -25,7 +25,7 @@ HEAD = """\
 
 from collections.abc import Iterator, Sequence
 from types import EllipsisType
-from typing import Any, Never, Self, SupportsFloat, SupportsIndex, TypeAlias
+from typing import Any, Never, Self, SupportsFloat, SupportsIndex, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -271,6 +271,9 @@ OVERRIDES = {"Tensor.__eq__", "Tensor.__ne__"}
 
 STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
+# The flag of classes that may have subclasses.
+BASETYPE = 1 << 10
+
 # What every class has, and the buffer protocol, which shows from Python 3.12 on.
 MACHINERY = {"__buffer__", "__doc__", "__module__", "__release_buffer__", "__weakref__"}
 
@@ -291,7 +294,7 @@ def class_stub(name: str, cls: type) -> Iterator[str]:
     """The lines of a class: attributes, constructor, methods."""
     base = "" if cls.__base__ in (object, None) else f"({cls.__base__.__name__})"
     if not issubclass(cls, Exception):
-        yield "@disjoint_base"
+        yield "@disjoint_base" if cls.__flags__ & BASETYPE else "@final"
     yield f"class {name}{base}:"
     yield from indented(docstring(cls, 4))
     after_text = True

@@ -7,7 +7,7 @@ In the examples, `ad` is the package and `_core` this module.
 
 from collections.abc import Iterator, Sequence
 from types import EllipsisType
-from typing import Any, Never, Self, SupportsFloat, SupportsIndex, TypeAlias
+from typing import Any, Never, Self, SupportsFloat, SupportsIndex, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -488,7 +488,7 @@ class GradMode:
     def __exit__(self, *args: Any) -> None: ...
     def __new__(cls, enabled: bool) -> Self: ...
 
-@disjoint_base
+@final
 class Graph:
     """What a trace wrote down."""
 
@@ -498,7 +498,7 @@ class Graph:
     def difference(self, other: Graph) -> str | None:
         """How another trace of the same step differs from this one; None if it does not."""
 
-@disjoint_base
+@final
 class Program:
     """A step that runs without the code that described it."""
 

@@ -111,7 +111,7 @@ class Adam(Optimizer):
             int(self.iterations) + 1,
         )
 
-    def kernel_rule(self, variables: list[Variable]) -> Rule | None:
+    def _kernel_rule(self, variables: list[Variable]) -> Rule | None:
         """Return the kernel that is the whole step; None for `amsgrad`."""
         if self.amsgrad:
             return None

@@ -128,7 +128,7 @@ class Optimizer(Versioned):
             for gradient, variable in zip(gradients, variables, strict=True):
                 self.update_step(gradient, variable, learning_rate)
 
-    def kernel_rule(self, variables: list[Variable]) -> tracing.Rule | None:
+    def _kernel_rule(self, variables: list[Variable]) -> tracing.Rule | None:
         """Return what `update_steps` does as one kernel; None, the default, if it is no such.
 
         The name of the kernel, its constants, and the slots of `variables` by kind.
@@ -482,8 +482,8 @@ class Optimizer(Versioned):
             self.iterations.assign(self.iterations + 1)
             return
         elif not self.weight_decay:
-            known = self._wrote_both("kernel_rule", "update_steps")
-            rule = self.kernel_rule(variables) if known else None
+            known = self._wrote_both("_kernel_rule", "update_steps")
+            rule = self._kernel_rule(variables) if known else None
         if rule is not None:
             gradients = self._clipped(gradients)
         tracing.note_update(self, gradients, variables, rule)

@@ -90,7 +90,7 @@ class SGD(Optimizer):
             variables, gradients, velocities, learning_rate, self.momentum, self.nesterov
         )
 
-    def kernel_rule(self, variables: list[Variable]) -> Rule:
+    def _kernel_rule(self, variables: list[Variable]) -> Rule:
         """Return the kernel that is the whole step."""
         slots = [self._slots_of(self.momentums, variables)] if self.momentum else []
         return "sgd", [self.momentum, float(self.nesterov)], slots

@@ -2,9 +2,9 @@
 //!
 //! 1. [`trace`]: that code runs on tensors without values; each op that it applies becomes a [`Node`] of a
 //!    [`Graph`].
-//! 2. Passes, one file each, rewrite the graph: [`dce`] drops what nobody reads, [`cse`] computes once what was
-//!    described twice, [`fuse`] makes one op of several.
-//! 3. [`plan`] gives each value a place in memory that others have left.
+//! 2. Passes, one file each, rewrite the graph: `dce` drops what nobody reads, `cse` computes once what was
+//!    described twice, `fuse` makes one op of several.
+//! 3. `plan` gives each value a place in memory that others have left.
 //! 4. [`replay`] runs the nodes on real tensors, then writes the variables, all of them or none.
 //!
 //! A program is correct as long as what the code would do is a function of what its guard compares (the shapes

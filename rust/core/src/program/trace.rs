@@ -1,7 +1,7 @@
 //! Tracing: code runs on tensors without values, and what it does to them is written down.
 //!
 //! One trace at a time is under way on a thread. A symbolic tensor has a dtype and a shape; its storage is a
-//! [`Symbol`] instead of elements. [`crate::op::apply_all`] hands every op on such a tensor to [`record`]. An
+//! [`Symbol`] instead of elements. [`crate::op::apply_all`] hands every op on such a tensor to `record`. An
 //! op on real tensors only runs at once: its result is a constant of the program. Variables are read and
 //! assigned in the trace alone.
 

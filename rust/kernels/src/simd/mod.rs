@@ -178,7 +178,7 @@ pub trait Vector: Copy {
     /// `bottom`, and the same again for 4 to 7.
     ///
     /// # Safety
-    /// Elements 0 to `APART`, which is 1 to [`MOST_APART`], are valid for reads; the lanes are whole numbers
+    /// Elements 0 to `APART`, which is 1 to `MOST_APART`, are valid for reads; the lanes are whole numbers
     /// below 8.
     #[inline(always)]
     unsafe fn pick<const APART: usize>(self, top: *const Self::Scalar, bottom: *const Self::Scalar) -> Self {
