@@ -72,7 +72,7 @@ def draw(step: StepExplanation, target: str | os.PathLike[str] | Axes | None) ->
     bars = _bars(step)
     if target is not None and not isinstance(target, (str, os.PathLike)):
         _draw(target, step, bars)
-        return target.figure
+        return target.figure.figure  # of axes in a subfigure: the figure around it
     if target is not None:
         require_plot_file(target)
     size = (WIDTH, AROUND + BAR * len(bars))
@@ -111,8 +111,8 @@ def _draw(axes: Axes, step: StepExplanation, bars: list[_Bar]) -> None:
     for row, bar in enumerate(bars):
         axes.barh(row, bar.length, height=0.62, color=COLOURS[bar.family], zorder=2)
         if measured and bar.floor:
-            line = {"color": FLOOR, "linewidth": 2, "zorder": 3}
-            axes.plot([bar.floor] * 2, [row - 0.4, row + 0.4], solid_capstyle="butt", **line)
+            x, y = [bar.floor] * 2, [row - 0.4, row + 0.4]
+            axes.plot(x, y, color=FLOOR, linewidth=2, zorder=3, solid_capstyle="butt")
         text = f"{_number(bar.length)} us"
         if measured:
             text += f"   {bar.length / total:.0%}"

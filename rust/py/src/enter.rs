@@ -32,7 +32,7 @@ pub(crate) fn enter<R: Send>(
     work: usize,
     f: impl FnOnce() -> Result<R> + Send,
 ) -> PyResult<R> {
-    let guarded = guard(py, f);
+    let guarded = guard(py, f)?;
     if work >= WORTH_RELEASING { py.detach(guarded) } else { guarded() }.map_err(raised)?.map_err(to_python)
 }
 
@@ -41,28 +41,32 @@ pub(crate) fn enter<R: Send>(
 /// # Errors
 /// Whatever `f` raises.
 pub(crate) fn enter_attached<R>(py: Python<'_>, f: impl FnOnce() -> Result<R>) -> PyResult<R> {
-    guard(py, f)().map_err(raised)?.map_err(to_python)
+    guard(py, f)?().map_err(raised)?.map_err(to_python)
 }
 
 /// `f`, open to signals on the main thread, with whatever it unwinds with caught.
-fn guard<R, F: FnOnce() -> R>(py: Python<'_>, f: F) -> impl FnOnce() -> std::thread::Result<R> + use<R, F> {
-    let listening = is_main_thread(py);
-    move || catch_unwind(AssertUnwindSafe(|| if listening { par::interruptible(f) } else { f() }))
+fn guard<R, F: FnOnce() -> R>(
+    py: Python<'_>,
+    f: F,
+) -> PyResult<impl FnOnce() -> std::thread::Result<R> + use<R, F>> {
+    let listening = is_main_thread(py)?;
+    Ok(move || catch_unwind(AssertUnwindSafe(|| if listening { par::interruptible(f) } else { f() })))
 }
 
 /// Whether this is the thread on which Python runs signal handlers. It stays so for the life of the thread,
-/// except that in the child of a fork the thread that forked becomes it.
-fn is_main_thread(py: Python<'_>) -> bool {
+/// except that in the child of a fork the thread that forked becomes it. To ask is to run Python, in which a signal
+/// handler may raise: that is raised, not taken for an answer that would hold from then on.
+fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
     thread_local! {
         static KNOWN: Cell<Option<(u64, bool)>> = const { Cell::new(None) };
     }
     let generation = fork::generation();
     match KNOWN.get() {
-        Some((at, is_main)) if at == generation => is_main,
+        Some((at, is_main)) if at == generation => Ok(is_main),
         _ => {
-            let is_main = ask_threading(py).unwrap_or(false);
+            let is_main = ask_threading(py)?;
             KNOWN.set(Some((generation, is_main)));
-            is_main
+            Ok(is_main)
         }
     }
 }
