@@ -1,7 +1,7 @@
 //! Steps of optimizers on all parameters of a network at once.
 
 use autodan_benches::{Bench, Traffic, floats, held_to, numbers};
-use autodan_kernels::optim::{Adam, AdamHyper, Sgd, adam, sgd};
+use autodan_kernels::optim::{Adam, AdamHyper, Gradient, Sgd, adam, sgd};
 use criterion::{criterion_group, criterion_main};
 
 /// The lengths of the parameters of two networks: a convolution and two dense layers, small and large.
@@ -28,7 +28,12 @@ fn steps(bench: &mut Bench) {
                 step += 1;
                 let moments = first.iter_mut().zip(&mut second);
                 let mut all: Vec<Adam<f32>> = (parameters.iter_mut().zip(&gradients).zip(moments))
-                    .map(|((parameter, gradient), (m, v))| Adam { parameter, gradient, m, v })
+                    .map(|((parameter, gradient), (m, v))| Adam {
+                        parameter,
+                        gradient: Gradient::Elements(gradient),
+                        m,
+                        v,
+                    })
                     .collect();
                 let hyper =
                     AdamHyper { learning_rate: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, step };
@@ -39,7 +44,11 @@ fn steps(bench: &mut Bench) {
         group.bench_function(format!("SGD with momentum {name}"), |bencher| {
             bencher.iter(|| {
                 let mut all: Vec<Sgd<f32>> = (parameters.iter_mut().zip(&gradients).zip(&mut first))
-                    .map(|((parameter, gradient), v)| Sgd { parameter, gradient, velocity: Some(v) })
+                    .map(|((parameter, gradient), v)| Sgd {
+                        parameter,
+                        gradient: Gradient::Elements(gradient),
+                        velocity: Some(v),
+                    })
                     .collect();
                 sgd(&mut all, 1e-3, 0.9, false);
             });

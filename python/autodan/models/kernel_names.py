@@ -146,6 +146,16 @@ _KERNELS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "OneHot": ("_", MOVING, ("one-hot rows of class numbers",)),
     "Adam": ("_", OPTIMIZER, ("both moments", "the step of all weights")),
     "Sgd": ("SGD", OPTIMIZER, ("the step of all weights",)),
+    "MatmulAdam": (
+        "_",
+        OPTIMIZER,
+        ("gradients that are matrix products", "both moments", "the step of all weights"),
+    ),
+    "MatmulSgd": (
+        "MatmulSGD",
+        OPTIMIZER,
+        ("gradients that are matrix products", "the step of all weights"),
+    ),
 }
 
 # An activation that is none.

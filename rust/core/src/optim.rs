@@ -2,15 +2,84 @@
 
 use std::sync::MutexGuard;
 
+use autodan_kernels::gemm::{Matrix, fits_bands};
 use autodan_kernels::optim::{self as kernels, AdamHyper};
 use autodan_kernels::par;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result, show_shape};
+use crate::layout::{Layout, Shape};
 use crate::ops::{cast, contiguous};
 use crate::storage::{Contiguous, Stored};
 use crate::tensor::Tensor;
 use crate::variable::Variable;
+
+/// The gradient of a variable.
+#[derive(Clone, Debug)]
+pub enum Gradient {
+    /// As it is.
+    Tensor(Tensor),
+    /// The product of two matrices, one that [`fits`]: it is made while the variable is updated, and never lies in
+    /// memory as a whole.
+    Product(Tensor, Tensor),
+}
+
+impl Gradient {
+    fn shape(&self) -> Shape {
+        match self {
+            Gradient::Tensor(tensor) => Shape::from_slice(tensor.shape()),
+            Gradient::Product(a, b) => a.shape()[..1].iter().chain(&b.shape()[1..]).copied().collect(),
+        }
+    }
+
+    fn dtype(&self) -> DType {
+        match self {
+            Gradient::Tensor(tensor) | Gradient::Product(tensor, _) => tensor.dtype(),
+        }
+    }
+}
+
+/// Whether the product of two matrices of a dtype can be a [`Gradient::Product`], and gains by it.
+pub(crate) fn fits(dtype: DType, a: &Layout, b: &Layout) -> bool {
+    let (&[m, k], &[rows, n]) = (a.shape(), b.shape()) else { return false };
+    let (&[a_row, a_col], &[b_row, b_col]) = (a.strides(), b.strides()) else { return false };
+    let (sizes, a, b) = ([m, k, n], [a_row, a_col], [b_row, b_col]);
+    rows == k
+        && match dtype {
+            DType::Float32 => fits_bands::<f32>(sizes, a, b),
+            DType::Float64 => fits_bands::<f64>(sizes, a, b),
+            _ => false,
+        }
+}
+
+/// The elements of a gradient, where they are or are made from.
+enum Elements<'a, T: Stored> {
+    Lying(Contiguous<'a, T>),
+    Product(Matrix<'a, T>, Matrix<'a, T>),
+}
+
+impl<'a, T: Stored> Elements<'a, T> {
+    fn new(gradient: &'a Gradient) -> Result<Elements<'a, T>> {
+        match gradient {
+            Gradient::Tensor(tensor) => tensor.contiguous_elements().map(Elements::Lying),
+            Gradient::Product(a, b) => Ok(Elements::Product(matrix(a)?, matrix(b)?)),
+        }
+    }
+
+    fn kernel(&self) -> kernels::Gradient<'_, T> {
+        match self {
+            Elements::Lying(elements) => kernels::Gradient::Elements(elements),
+            Elements::Product(a, b) => kernels::Gradient::Product(*a, *b),
+        }
+    }
+}
+
+fn matrix<T: Stored>(tensor: &Tensor) -> Result<Matrix<'_, T>> {
+    let (&[rows, cols], &[down, across]) = (tensor.shape(), tensor.layout().strides()) else {
+        return Err(Error::internal("a factor of a gradient is no matrix"));
+    };
+    Ok(Matrix::new(tensor.input().storage()?, tensor.layout().offset(), rows, cols, down, across))
+}
 
 /// Stochastic gradient descent: `v = momentum * v - rate * g; p += v`, with Nesterov's momentum
 /// `p += momentum * v - rate * g`; without velocities `p -= rate * g`.
@@ -19,7 +88,7 @@ use crate::variable::Variable;
 /// As [`adam`].
 pub fn sgd(
     variables: &[Variable],
-    gradients: &[Tensor],
+    gradients: &[Gradient],
     velocities: Option<&[Variable]>,
     rate: f64,
     momentum: f64,
@@ -38,7 +107,7 @@ pub fn sgd(
 /// floats. On an error nothing has changed.
 pub fn adam(
     variables: &[Variable],
-    gradients: &[Tensor],
+    gradients: &[Gradient],
     m: &[Variable],
     v: &[Variable],
     hyper: AdamHyper,
@@ -73,7 +142,11 @@ pub fn global_norm(tensors: &[Tensor]) -> Result<f64> {
 /// One optimizer's formula over all variables of a dtype: `cells[k][i]` is slot `k` of variable `i`,
 /// slot 0 being its value.
 trait Formula {
-    fn run<T: Stored + autodan_kernels::element::Float>(&self, cells: Vec<Vec<&mut [T]>>, gradients: &[&[T]]);
+    fn run<T: Stored + autodan_kernels::element::Float>(
+        &self,
+        cells: Vec<Vec<&mut [T]>>,
+        gradients: &[kernels::Gradient<'_, T>],
+    );
 }
 
 struct Sgd {
@@ -86,7 +159,7 @@ impl Formula for Sgd {
     fn run<T: Stored + autodan_kernels::element::Float>(
         &self,
         cells: Vec<Vec<&mut [T]>>,
-        gradients: &[&[T]],
+        gradients: &[kernels::Gradient<'_, T>],
     ) {
         let mut slots = cells.into_iter();
         let parameters = slots.next().unwrap_or_default();
@@ -94,7 +167,7 @@ impl Formula for Sgd {
         let mut tensors: Vec<_> = parameters
             .into_iter()
             .zip(gradients)
-            .map(|(parameter, gradient)| kernels::Sgd { parameter, gradient, velocity: velocities.next() })
+            .map(|(parameter, &gradient)| kernels::Sgd { parameter, gradient, velocity: velocities.next() })
             .collect();
         kernels::sgd(&mut tensors, self.rate, self.momentum, self.nesterov);
     }
@@ -106,7 +179,7 @@ impl Formula for Adam {
     fn run<T: Stored + autodan_kernels::element::Float>(
         &self,
         cells: Vec<Vec<&mut [T]>>,
-        gradients: &[&[T]],
+        gradients: &[kernels::Gradient<'_, T>],
     ) {
         let mut slots = cells.into_iter().map(Vec::into_iter);
         let (parameters, m, v) = (slots.next(), slots.next(), slots.next());
@@ -116,7 +189,7 @@ impl Formula for Adam {
             .zip(m.into_iter().flatten())
             .zip(v.into_iter().flatten())
             .zip(gradients)
-            .map(|(((parameter, m), v), gradient)| kernels::Adam { parameter, gradient, m, v })
+            .map(|(((parameter, m), v), &gradient)| kernels::Adam { parameter, gradient, m, v })
             .collect();
         kernels::adam(&mut tensors, self.0);
     }
@@ -125,7 +198,7 @@ impl Formula for Adam {
 fn update(
     op: &'static str,
     cells: &[&[Variable]],
-    gradients: &[Tensor],
+    gradients: &[Gradient],
     formula: &impl Formula,
 ) -> Result<()> {
     check(op, cells, gradients)?;
@@ -150,7 +223,7 @@ pub(crate) fn make_unique<'a>(variables: impl Iterator<Item = &'a Variable>) -> 
 fn update_checked(
     op: &'static str,
     cells: &[&[Variable]],
-    gradients: &[Tensor],
+    gradients: &[Gradient],
     formula: &impl Formula,
 ) -> Result<()> {
     // One order for all threads, so that two updates cannot wait for each other.
@@ -171,14 +244,18 @@ fn update_checked(
             value.make_mut::<T>()?;
         });
     }
-    let gradients = gradients.iter().map(contiguous).collect::<Result<Vec<_>>>()?;
+    let lying = |gradient: &Gradient| match gradient {
+        Gradient::Tensor(tensor) => contiguous(tensor).map(Gradient::Tensor),
+        product => Ok(product.clone()),
+    };
+    let gradients = gradients.iter().map(lying).collect::<Result<Vec<_>>>()?;
     for dtype in [DType::Float32, DType::Float64] {
         crate::with_float!(op, dtype, T => {
-            let gradients: Vec<Contiguous<'_, T>> = gradients
+            let gradients: Vec<Elements<'_, T>> = gradients
                 .iter()
                 .zip(cells[0])
                 .filter(|(_, variable)| variable.dtype() == dtype)
-                .map(|(gradient, _)| gradient.contiguous_elements::<T>())
+                .map(|(gradient, _)| Elements::new(gradient))
                 .collect::<Result<_>>()?;
             if gradients.is_empty() {
                 continue;
@@ -189,7 +266,7 @@ fn update_checked(
             }
             let mut elements = elements.into_iter();
             let slots = cells.iter().map(|_| elements.by_ref().take(gradients.len()).collect()).collect();
-            formula.run::<T>(slots, &gradients.iter().map(|gradient| &gradient[..]).collect::<Vec<_>>());
+            formula.run::<T>(slots, &gradients.iter().map(Elements::kernel).collect::<Vec<_>>());
         });
     }
     drop(values);
@@ -198,7 +275,7 @@ fn update_checked(
 }
 
 /// Refuses what would go wrong half-way.
-fn check(op: &'static str, cells: &[&[Variable]], gradients: &[Tensor]) -> Result<()> {
+fn check(op: &'static str, cells: &[&[Variable]], gradients: &[Gradient]) -> Result<()> {
     let variables = cells[0];
     if let Some(slot) = cells.iter().find(|slot| slot.len() != variables.len()) {
         let message = format!("{} variables but {} slots", variables.len(), slot.len());
@@ -212,10 +289,16 @@ fn check(op: &'static str, cells: &[&[Variable]], gradients: &[Tensor]) -> Resul
         if !variable.dtype().is_float() {
             return Err(Error::dtype(op, variable.dtype(), "float32 or float64 variables"));
         }
+        if let Gradient::Product(a, b) = &gradients[i]
+            && !(a.dtype() == b.dtype() && fits(a.dtype(), a.layout(), b.layout()))
+        {
+            return Err(Error::internal("a product that cannot be a gradient"));
+        }
+        let gradient = gradients[i].shape();
         for (name, shape, dtype) in cells[1..]
             .iter()
             .map(|slot| ("slot", slot[i].shape(), slot[i].dtype()))
-            .chain([("gradient", gradients[i].shape(), gradients[i].dtype())])
+            .chain([("gradient", &gradient[..], gradients[i].dtype())])
         {
             if shape != variable.shape() {
                 let message = format!(

@@ -5,7 +5,7 @@
 use std::sync::Barrier;
 
 use autodan_core::autograd::{self, Options};
-use autodan_core::optim::{AdamOptions, adam, sgd};
+use autodan_core::optim::{AdamOptions, Gradient, adam, sgd};
 use autodan_core::{DType, Result, Tensor, Variable, ops};
 
 const THREADS: usize = 4;
@@ -39,7 +39,7 @@ fn is_whole(tensor: &Tensor) -> bool {
 fn threads_read_whole_values_while_others_update_in_place() {
     let (cell, velocity) = (variable(1.0), variable(0.0));
     let (m, v) = (variable(0.0), variable(0.0));
-    let gradient = Tensor::from_slice(&vec![0.5f32; LEN], &[LEN]).unwrap();
+    let gradient = Gradient::Tensor(Tensor::from_slice(&vec![0.5f32; LEN], &[LEN]).unwrap());
     on_threads(|thread| {
         let cells = std::slice::from_ref(&cell);
         let gradients = std::slice::from_ref(&gradient);

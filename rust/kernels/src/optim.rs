@@ -1,17 +1,38 @@
 //! Optimizer steps, all tensors in one parallel pass.
 
+use std::ops::Range;
+
 use crate::element::Float;
+use crate::gemm::{Matrix, gemm_bands};
 use crate::isa::Kernel;
 use crate::out::Out;
 use crate::par::{self, GRAIN};
 use crate::simd::Vector;
+
+/// The loss's gradient with respect to a parameter, in row-major order.
+#[derive(Clone, Copy)]
+pub enum Gradient<'a, T> {
+    /// All of it.
+    Elements(&'a [T]),
+    /// The product that it is, for which [`fits_bands`](crate::gemm::fits_bands) holds: it is computed and used up band by band.
+    Product(Matrix<'a, T>, Matrix<'a, T>),
+}
+
+impl<T> Gradient<'_, T> {
+    fn len(&self) -> usize {
+        match self {
+            Gradient::Elements(elements) => elements.len(),
+            Gradient::Product(a, b) => a.rows() * b.cols(),
+        }
+    }
+}
 
 /// A parameter with what [`sgd`] needs to update it; all of one length.
 pub struct Sgd<'a, T> {
     /// Updated in place.
     pub parameter: &'a mut [T],
     /// The loss's gradient with respect to the parameter.
-    pub gradient: &'a [T],
+    pub gradient: Gradient<'a, T>,
     /// The running sum of steps, with momentum; updated in place.
     pub velocity: Option<&'a mut [T]>,
 }
@@ -21,7 +42,7 @@ pub struct Adam<'a, T> {
     /// Updated in place.
     pub parameter: &'a mut [T],
     /// The loss's gradient with respect to the parameter.
-    pub gradient: &'a [T],
+    pub gradient: Gradient<'a, T>,
     /// The running mean of gradients; updated in place.
     pub m: &'a mut [T],
     /// The running mean of squared gradients; updated in place.
@@ -45,7 +66,7 @@ pub struct AdamHyper {
 
 /// Runs `f(task, tensor, range)` for all tensors of the given lengths, cut into chunks of [`GRAIN`];
 /// tasks are numbered from 0.
-fn for_each_chunk(lens: &[usize], f: impl Fn(usize, usize, std::ops::Range<usize>) + Sync) {
+fn for_each_chunk(lens: &[usize], f: impl Fn(usize, usize, Range<usize>) + Sync) {
     let mut ends = Vec::with_capacity(lens.len());
     let mut tasks = 0;
     for len in lens {
@@ -60,14 +81,33 @@ fn for_each_chunk(lens: &[usize], f: impl Fn(usize, usize, std::ops::Range<usize
     });
 }
 
+/// Runs `f(tensor, range, gradient)` for all tensors, cut into ranges.
+fn for_each_gradient<T: Float>(gradients: &[Gradient<T>], f: impl Fn(usize, Range<usize>, &[T]) + Sync) {
+    for (tensor, gradient) in gradients.iter().enumerate() {
+        if let Gradient::Product(a, b) = *gradient {
+            gemm_bands(a, b, &|first, g| f(tensor, first..first + g.len(), g));
+        }
+    }
+    let elements = |gradient: &Gradient<'_, T>| match *gradient {
+        Gradient::Elements(elements) => elements.len(),
+        Gradient::Product(..) => 0,
+    };
+    for_each_chunk(&gradients.iter().map(elements).collect::<Vec<_>>(), |_, tensor, range| {
+        if let Gradient::Elements(g) = gradients[tensor] {
+            f(tensor, range.clone(), &g[range]);
+        }
+    });
+}
+
 /// One step of gradient descent, as Keras's `SGD`: with a velocity
 /// `v = momentum * v - learning_rate * g`, then `p += v` or, for `nesterov`,
 /// `p += momentum * v - learning_rate * g`; without one `p -= learning_rate * g`.
 ///
 /// ```
-/// use autodan_kernels::optim::{Sgd, sgd};
+/// use autodan_kernels::optim::{Gradient, Sgd, sgd};
 /// let mut p = [1.0f32, 2.0];
-/// let mut tensors = [Sgd { parameter: &mut p, gradient: &[10.0, -10.0], velocity: None }];
+/// let gradient = Gradient::Elements(&[10.0, -10.0]);
+/// let mut tensors = [Sgd { parameter: &mut p, gradient, velocity: None }];
 /// sgd(&mut tensors, 0.5, 0.0, false);
 /// assert_eq!(p, [-4.0, 7.0]);
 /// ```
@@ -75,20 +115,19 @@ fn for_each_chunk(lens: &[usize], f: impl Fn(usize, usize, std::ops::Range<usize
 /// # Panics
 /// When the lengths of a tensor's parts differ.
 pub fn sgd<T: Float>(tensors: &mut [Sgd<T>], learning_rate: f64, momentum: f64, nesterov: bool) {
-    let lens: Vec<usize> = tensors.iter().map(|tensor| tensor.parameter.len()).collect();
+    let gradients: Vec<_> = tensors.iter().map(|tensor| tensor.gradient).collect();
     let parts: Vec<_> = tensors
         .iter_mut()
         .map(|tensor| {
             let len = tensor.parameter.len();
             let velocity = tensor.velocity.as_deref_mut();
             assert!(tensor.gradient.len() == len && velocity.as_ref().is_none_or(|v| v.len() == len));
-            (Out::new(tensor.parameter), tensor.gradient, velocity.map(Out::new))
+            (Out::new(tensor.parameter), velocity.map(Out::new))
         })
         .collect();
-    for_each_chunk(&lens, |_, tensor, range| {
-        let (p, g, v) = &parts[tensor];
-        let g = &g[range.clone()];
-        // SAFETY: chunks differ in the tensor or in the range, and tensors do not overlap.
+    for_each_gradient(&gradients, |tensor, range, g| {
+        let (p, v) = &parts[tensor];
+        // SAFETY: ranges differ in the tensor or do not overlap, nor do tensors.
         let (p, v) = unsafe { (p.slice(range.clone()), v.as_ref().map(|v| v.slice(range))) };
         match v {
             Some(v) => T::dispatch(Momentum { p, g, v, learning_rate, momentum, nesterov }),
@@ -152,21 +191,20 @@ impl<T: Float> Kernel<T> for Momentum<'_, T> {
 /// # Panics
 /// When the lengths of a tensor's parts differ.
 pub fn adam<T: Float>(tensors: &mut [Adam<T>], hyper: AdamHyper) {
-    let lens: Vec<usize> = tensors.iter().map(|tensor| tensor.parameter.len()).collect();
+    let gradients: Vec<_> = tensors.iter().map(|tensor| tensor.gradient).collect();
     let parts: Vec<_> = tensors
         .iter_mut()
         .map(|tensor| {
             let len = tensor.parameter.len();
             assert!(tensor.gradient.len() == len && tensor.m.len() == len && tensor.v.len() == len);
-            (Out::new(tensor.parameter), tensor.gradient, Out::new(tensor.m), Out::new(tensor.v))
+            (Out::new(tensor.parameter), Out::new(tensor.m), Out::new(tensor.v))
         })
         .collect();
     let decay = |beta: f64| 1.0 - beta.powf(hyper.step as f64);
     let alpha = hyper.learning_rate * decay(hyper.beta_2).sqrt() / decay(hyper.beta_1);
-    for_each_chunk(&lens, |_, tensor, range| {
-        let (p, g, m, v) = &parts[tensor];
-        let g = &g[range.clone()];
-        // SAFETY: chunks differ in the tensor or in the range, and tensors do not overlap.
+    for_each_gradient(&gradients, |tensor, range, g| {
+        let (p, m, v) = &parts[tensor];
+        // SAFETY: ranges differ in the tensor or do not overlap, nor do tensors.
         let (p, m, v) = unsafe { (p.slice(range.clone()), m.slice(range.clone()), v.slice(range)) };
         T::dispatch(AdamChunk { p, g, m, v, alpha, hyper });
     });

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use autodan_core::optim::{self, AdamOptions};
+use autodan_core::optim::{self, AdamOptions, Gradient};
 use autodan_core::{Tensor, autograd};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -126,13 +126,14 @@ fn one_or_many(object: &Bound<'_, PyAny>) -> PyResult<Vec<Tensor>> {
 }
 
 /// The gradients in their variables' dtypes.
-fn matched(variables: &[autodan_core::Variable], gradients: &[Tensor]) -> PyResult<Vec<Tensor>> {
+fn matched(variables: &[autodan_core::Variable], gradients: &[Tensor]) -> PyResult<Vec<Gradient>> {
     if variables.len() != gradients.len() {
         let message = format!("{} variables but {} gradients", variables.len(), gradients.len());
         return Err(PyValueError::new_err(message));
     }
     let pairs = variables.iter().zip(gradients);
-    pairs.map(|(variable, gradient)| optim::match_dtype(gradient, variable).map_err(to_python)).collect()
+    let matched = |gradient, variable| optim::match_dtype(gradient, variable).map(Gradient::Tensor);
+    pairs.map(|(variable, gradient)| matched(gradient, variable).map_err(to_python)).collect()
 }
 
 /// One step of stochastic gradient descent on all variables, in place: `v = momentum * v - learning_rate * g; p += v`.
@@ -155,7 +156,7 @@ fn sgd_update(
     let variables = self::variables(&variables.0)?;
     let velocities = velocities.map(|Items(items)| self::variables(&items)).transpose()?;
     let gradients = matched(&variables, &grads.0)?;
-    enter(py, elements(&gradients.iter().collect::<Vec<_>>()), || {
+    enter(py, elements(&grads.0.iter().collect::<Vec<_>>()), || {
         optim::sgd(&variables, &gradients, velocities.as_deref(), learning_rate, momentum, nesterov)
     })
 }
@@ -183,7 +184,7 @@ fn adam_update(
     let (m, v) = (self::variables(&ms.0)?, self::variables(&vs.0)?);
     let gradients = matched(&variables, &grads.0)?;
     let options = AdamOptions { learning_rate, beta_1, beta_2, epsilon, step };
-    enter(py, elements(&gradients.iter().collect::<Vec<_>>()), || {
+    enter(py, elements(&grads.0.iter().collect::<Vec<_>>()), || {
         optim::adam(&variables, &gradients, &m, &v, options)
     })
 }

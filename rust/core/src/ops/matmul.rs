@@ -18,6 +18,11 @@ use crate::with_float;
 #[derive(Debug)]
 struct Matmul;
 
+/// Whether an op is a product without anything else.
+pub(crate) fn is_matmul(op: &dyn Op) -> bool {
+    (op as &dyn std::any::Any).is::<Matmul>()
+}
+
 /// The shape of the stack, or `None` when the leading axes do not broadcast.
 fn stack_shape(a: &[usize], b: &[usize]) -> Option<Shape> {
     broadcast_shapes(&a[..a.len() - 2], &b[..b.len() - 2])

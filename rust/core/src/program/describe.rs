@@ -1,6 +1,6 @@
 //! What a program does, kernel by kernel, for whoever wants to see it.
 
-use super::{Given, Node, Operand, Program, Rule, Update};
+use super::{Given, Gradient, Node, Operand, Program, Rule, Update};
 use crate::op::Spec;
 
 /// One kernel of a program.
@@ -61,20 +61,29 @@ impl Program {
 
     fn update_kernel(&self, update: &Update) -> Kernel {
         // Nominally: Adam has two moments of three operations each, a square, a root, a quotient and a step.
-        let (name, operations) = match update.rule {
+        let (name, each) = match update.rule {
             Rule::Sgd { momentum, .. } => ("Sgd", if momentum == 0.0 { 2 } else { 4 }),
             Rule::Adam { .. } => ("Adam", 11),
         };
-        let variables = || update.variables.iter().chain(update.slots.iter().flatten());
         let spec = |variable: &crate::Variable| Spec::new(variable.dtype(), variable.shape());
-        let outputs: Vec<Spec> = variables().map(spec).collect();
-        let gradients: Vec<Spec> = update.gradients.iter().map(|gradient| self.spec(gradient)).collect();
+        let gradients: Vec<Spec> = update.variables.iter().map(spec).collect();
+        let outputs: Vec<Spec> =
+            update.variables.iter().chain(update.slots.iter().flatten()).map(spec).collect();
         let bytes = |specs: &[Spec]| -> usize { specs.iter().map(|spec| spec.borrow().bytes()).sum() };
+        let read = update.gradients.iter().flat_map(Gradient::operands).map(|operand| self.spec(operand));
+        let products =
+            update.gradients.iter().zip(&gradients).filter_map(|(gradient, spec)| match gradient {
+                Gradient::Product([a, _]) => {
+                    Some(2 * spec.borrow().len() * a.layout.shape().last().unwrap_or(&0))
+                }
+                Gradient::Value(_) => None,
+            });
+        let products: Vec<usize> = products.collect();
         let len: usize = gradients.iter().map(|spec| spec.borrow().len()).sum();
         Kernel {
-            name: name.to_owned(),
-            operations: operations * len,
-            bytes_read: bytes(&outputs) + bytes(&gradients),
+            name: if products.is_empty() { name.to_owned() } else { format!("Matmul{name}") },
+            operations: each * len + products.iter().sum::<usize>(),
+            bytes_read: bytes(&outputs) + bytes(&read.collect::<Vec<_>>()),
             bytes_written: bytes(&outputs),
             inputs: gradients,
             outputs,

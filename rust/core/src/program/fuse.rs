@@ -19,6 +19,9 @@ use crate::ops::chain::{Chain, Source, Step};
 /// The fewest elements of a chain: less lies in the first-level cache anyway.
 const LEAST: usize = 4096;
 
+/// As how many readers the end of a program counts: what it reads must exist, so no node can have it alone.
+const ROOT: usize = 1 << 24;
+
 /// Runs the pass.
 pub(crate) fn run(graph: &mut Graph) {
     pairs(graph);
@@ -26,17 +29,16 @@ pub(crate) fn run(graph: &mut Graph) {
 }
 
 /// How many operands read each value, and which node makes it.
-struct Uses {
+pub(super) struct Uses {
     readers: Vec<usize>,
     maker: Vec<Option<usize>>,
 }
 
 impl Uses {
-    fn new(graph: &Graph) -> Uses {
+    pub(super) fn new(graph: &Graph) -> Uses {
         let mut uses = Uses { readers: vec![0; graph.values.len()], maker: vec![None; graph.values.len()] };
         for operand in graph.roots() {
-            // What is read in the end must exist: it counts as read by many.
-            uses.readers[operand.value] += 2;
+            uses.readers[operand.value] += ROOT;
         }
         for (i, node) in graph.nodes.iter().enumerate() {
             for input in &node.inputs {
@@ -51,9 +53,19 @@ impl Uses {
 
     /// The node that makes all of an operand, for this reader alone.
     fn private_maker(&self, graph: &Graph, operand: &Operand) -> Option<usize> {
+        self.maker_for(graph, operand, 1)
+    }
+
+    /// The node that makes all of an operand that is read once, in the end.
+    pub(super) fn last_maker(&self, graph: &Graph, operand: &Operand) -> Option<usize> {
+        self.maker_for(graph, operand, ROOT)
+    }
+
+    fn maker_for(&self, graph: &Graph, operand: &Operand, readers: usize) -> Option<usize> {
         let whole = operand.layout == Layout::contiguous(graph.values[operand.value].shape.clone());
         let maker = self.maker[operand.value]?;
-        (whole && self.readers[operand.value] == 1 && graph.nodes[maker].outputs.len() == 1).then_some(maker)
+        (whole && self.readers[operand.value] == readers && graph.nodes[maker].outputs.len() == 1)
+            .then_some(maker)
     }
 }
 

@@ -3,7 +3,7 @@
 //! 1. [`trace`]: that code runs on tensors without values; each op that it applies becomes a [`Node`] of a
 //!    [`Graph`].
 //! 2. Passes, one file each, rewrite the graph: `dce` drops what nobody reads, `cse` computes once what was
-//!    described twice, `fuse` makes one op of several.
+//!    described twice, `fuse` makes one op of several, `epilogue` lets updates make gradients that are products.
 //! 3. `plan` gives each value a place in memory that others have left.
 //! 4. [`replay`] runs the nodes on real tensors, then writes the variables, all of them or none.
 //!
@@ -13,6 +13,7 @@
 mod cse;
 mod dce;
 pub mod describe;
+mod epilogue;
 mod fuse;
 mod plan;
 pub mod replay;
@@ -98,6 +99,31 @@ pub enum Rule {
     },
 }
 
+/// Where an update's gradient comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Gradient {
+    /// A value.
+    Value(Operand),
+    /// The product of two, made during the update.
+    Product([Operand; 2]),
+}
+
+impl Gradient {
+    fn operands(&self) -> &[Operand] {
+        match self {
+            Gradient::Value(operand) => std::slice::from_ref(operand),
+            Gradient::Product(operands) => operands,
+        }
+    }
+
+    fn operands_mut(&mut self) -> &mut [Operand] {
+        match self {
+            Gradient::Value(operand) => std::slice::from_mut(operand),
+            Gradient::Product(operands) => operands,
+        }
+    }
+}
+
 /// A step of an optimizer.
 #[derive(Clone, Debug)]
 pub struct Update {
@@ -108,7 +134,7 @@ pub struct Update {
     /// The optimizer's state, by kind and then by variable.
     pub slots: Vec<Vec<Variable>>,
     /// The gradients, one for each variable.
-    pub gradients: Vec<Operand>,
+    pub gradients: Vec<Gradient>,
     /// The counter of steps, an int64 scalar.
     pub iterations: Variable,
 }
@@ -133,13 +159,14 @@ pub struct Graph {
 impl Graph {
     /// What is read after the last node.
     pub(crate) fn roots(&self) -> impl Iterator<Item = &Operand> {
-        let gradients = self.updates.iter().flat_map(|update| &update.gradients);
+        let gradients = self.updates.iter().flat_map(|update| &update.gradients).flat_map(Gradient::operands);
         self.outputs.iter().chain(self.assigned.iter().map(|(_, operand)| operand)).chain(gradients)
     }
 
     /// As [`Graph::roots`], to be rewritten.
     pub(crate) fn roots_mut(&mut self) -> impl Iterator<Item = &mut Operand> {
         let gradients = self.updates.iter_mut().flat_map(|update| &mut update.gradients);
+        let gradients = gradients.flat_map(Gradient::operands_mut);
         self.outputs.iter_mut().chain(self.assigned.iter_mut().map(|(_, operand)| operand)).chain(gradients)
     }
 
@@ -194,6 +221,7 @@ impl Graph {
         dce::run(&mut self);
         cse::run(&mut self);
         fuse::run(&mut self);
+        epilogue::run(&mut self);
         dce::run(&mut self);
         Program::new(self)
     }

@@ -95,7 +95,9 @@ fn lives(graph: &Graph) -> Vec<Life> {
     }
     // Optimizers read gradients after the last node.
     for gradient in graph.updates.iter().flat_map(|update| &update.gradients) {
-        last[gradient.value] = graph.nodes.len();
+        for operand in gradient.operands() {
+            last[operand.value] = graph.nodes.len();
+        }
     }
     let made = graph.nodes.iter().enumerate().flat_map(|(i, node)| node.outputs.iter().map(move |&v| (i, v)));
     made.map(|(from, value)| {

@@ -7,7 +7,7 @@ use autodan_kernels::par;
 use smallvec::SmallVec;
 
 use super::plan::{self, Place, Plan};
-use super::{Draw, Given, Graph, Node, Operand, Rule, Update};
+use super::{Draw, Given, Gradient, Graph, Node, Operand, Rule, Update};
 use crate::error::{Error, Result};
 use crate::op::Op;
 use crate::ops;
@@ -239,7 +239,10 @@ impl Run<'_> {
 
     /// Whatever an update needs memory for.
     fn prepare(&self, update: &Update) -> Result<Prepared> {
-        let gradient = |operand: &Operand| ops::contiguous(&self.tensor(operand)?);
+        let gradient = |gradient: &Gradient| match gradient {
+            Gradient::Value(operand) => ops::contiguous(&self.tensor(operand)?).map(optim::Gradient::Tensor),
+            Gradient::Product([a, b]) => Ok(optim::Gradient::Product(self.tensor(a)?, self.tensor(b)?)),
+        };
         let count = update.iterations.lock().item()? as i64 + 1;
         Ok(Prepared {
             gradients: update.gradients.iter().map(gradient).collect::<Result<_>>()?,
@@ -251,7 +254,7 @@ impl Run<'_> {
 
 /// An update's operands in row-major order, and the number of the step.
 struct Prepared {
-    gradients: Vec<Tensor>,
+    gradients: Vec<optim::Gradient>,
     count: i64,
     iterations: Tensor,
 }

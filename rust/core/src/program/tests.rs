@@ -293,3 +293,58 @@ fn what_a_step_cannot_do_ends_its_trace() -> Result<()> {
     assert!(!trace::is_active());
     Ok(())
 }
+
+#[test]
+fn an_update_takes_over_the_product_that_is_its_gradient() -> Result<()> {
+    let numbers =
+        |len: usize, first: f32| -> Vec<f32> { (0..len).map(|i| (first + i as f32 * 0.37).sin()).collect() };
+    let x = Tensor::from_slice(&numbers(8 * 400, 1.0), &[8, 400])?;
+    let g = Tensor::from_slice(&numbers(8 * 100, 2.0), &[8, 100])?;
+    let start = Tensor::from_slice(&numbers(400 * 100, 3.0), &[400, 100])?;
+    let bias = Tensor::from_slice(&numbers(100, 4.0), &[100])?;
+    let rule = Rule::Adam { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7 };
+    // Without and with a second reader of the product.
+    for shared in [false, true] {
+        let zeros = |of: &Tensor| variable(&ops::multiply(of, &Tensor::scalar(0f32)?)?);
+        let variables = vec![variable(&start)?, variable(&bias)?];
+        let slots = vec![vec![zeros(&start)?, zeros(&bias)?], vec![zeros(&start)?, zeros(&bias)?]];
+        let n = variable(&Tensor::scalar(0i64)?)?;
+        let program = traced(&[x.clone(), g.clone()], |given| {
+            let product = ops::matmul(&ops::swapaxes(&given[0], -1, -2)?, &given[1])?;
+            let gradients = [product.clone(), ops::sum(&given[1], Some(&[0]), false)?];
+            trace::update(rule, variables.clone(), slots.clone(), &gradients, n.clone())?;
+            Ok(if shared { vec![product] } else { vec![] })
+        })?
+        .compile()?;
+        let kernels: Vec<String> = program.kernels().into_iter().map(|kernel| kernel.name).collect();
+        let expected: &[&str] =
+            if shared { &["Matmul", "Reduce", "Adam"] } else { &["Reduce", "MatmulAdam"] };
+        assert!(
+            kernels
+                .iter()
+                .map(|name| name.split('(').next().unwrap_or_default())
+                .eq(expected.iter().copied())
+        );
+        let adam = program.kernels().pop().map(|kernel| (kernel.operations, kernel.bytes_written));
+        let product = if shared { 0 } else { 2 * 8 * 40_000 };
+        assert_eq!(adam, Some((11 * 40_100 + product, 3 * 4 * 40_100)));
+        program.run(&[x.clone(), g.clone()], Settings { rates: &[0.01], keys: &[] })?;
+        program.run(&[x.clone(), g.clone()], Settings { rates: &[0.02], keys: &[] })?;
+        let alone = vec![variable(&start)?, variable(&bias)?];
+        let moments = [[zeros(&start)?, zeros(&bias)?], [zeros(&start)?, zeros(&bias)?]];
+        let gradients = [ops::matmul(&ops::swapaxes(&x, -1, -2)?, &g)?, ops::sum(&g, Some(&[0]), false)?]
+            .map(crate::optim::Gradient::Tensor);
+        for (step, learning_rate) in [(1, 0.01), (2, 0.02)] {
+            let hyper =
+                crate::optim::AdamOptions { learning_rate, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, step };
+            crate::optim::adam(&alone, &gradients, &moments[0], &moments[1], hyper)?;
+        }
+        for (got, want) in
+            variables.iter().chain(slots.iter().flatten()).zip(alone.iter().chain(moments.iter().flatten()))
+        {
+            assert!(got.value().storage().same_bits(want.value().storage()));
+        }
+        assert_eq!(n.value().item()?, 2.0);
+    }
+    Ok(())
+}

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use smallvec::SmallVec;
 
-use super::{Draw, Given, Graph, Node, Operand, Rule, Update, Value};
+use super::{Draw, Given, Gradient, Graph, Node, Operand, Rule, Update, Value};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, Shape, checked_len};
@@ -188,7 +188,8 @@ pub fn update(
     gradients: &[Tensor],
     iterations: Variable,
 ) -> Result<()> {
-    let gradients = with(|trace| gradients.iter().map(|gradient| trace.operand(gradient)).collect())?;
+    let value = |trace: &mut Trace, gradient| trace.operand(gradient).map(Gradient::Value);
+    let gradients = with(|trace| gradients.iter().map(|gradient| value(trace, gradient)).collect())?;
     updated(slots.iter().flatten().chain(&variables).chain([&iterations]))?;
     with(|trace| {
         trace.graph.updates.push(Update { rule, variables, slots, gradients, iterations });

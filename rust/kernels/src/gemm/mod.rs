@@ -3,7 +3,8 @@
 //! In layers, from the inside: `kernel` holds a tile of the output in registers, `pack` brings
 //! operands into the order in which it reads them, `plan` cuts a product into tiles and tasks, and
 //! `product` decides for each product which operand is broadcast, what is packed, and runs it; where
-//! the contraction itself is cut, `join` adds what became of its parts.
+//! the contraction itself is cut, `join` adds what became of its parts. `bands` is for products that are used
+//! up as they are made.
 //!
 //! **Order of summation.** Every element of a product is the sum, in order, of equal blocks of the
 //! contraction (`plan::block_depth`), and inside a block one chain of multiply-adds. Strides, tiles, packing
@@ -11,6 +12,7 @@
 //! a transposed product suits the operands better, it may be computed instead; and blocks may be computed
 //! apart, to be added by `join`.
 
+mod bands;
 mod join;
 pub(crate) mod kernel;
 pub(crate) mod pack;
@@ -18,6 +20,8 @@ pub(crate) mod plan;
 mod product;
 #[cfg(test)]
 pub(crate) mod tests;
+
+pub use bands::{fits_bands, gemm_bands};
 
 use crate::buffer::{AllocError, Buffer};
 use crate::element::{Element, Float, Number};

@@ -103,7 +103,7 @@ fn swap<T>(a: &Strided<T>, b: &Strided<T>) -> bool {
 
 /// Whether the vector operand is packed: always when its rows are not contiguous; else when enough
 /// row tiles read it for contiguous panels to repay the copy.
-fn packs_vectors<T>(b: &Strided<T>, rows: usize, tiling: &Tiling<T>) -> bool {
+pub(super) fn packs_vectors<T>(b: &Strided<T>, rows: usize, tiling: &Tiling<T>) -> bool {
     if b.col_stride != 1 {
         return true;
     }
@@ -118,7 +118,7 @@ fn packs_vectors<T>(b: &Strided<T>, rows: usize, tiling: &Tiling<T>) -> bool {
 /// Whether tiles of the broadcast operand are packed: when neither their rows nor their columns are
 /// neighbours; and when rows are, so that a line holds few of the elements that a tile wants, if enough
 /// panels read it to repay the copy.
-fn packs_broadcast<T>(a: &Strided<T>, cols: usize, tiling: &Tiling<T>) -> bool {
+pub(super) fn packs_broadcast<T>(a: &Strided<T>, cols: usize, tiling: &Tiling<T>) -> bool {
     match (a.row_stride, a.col_stride) {
         (_, 1) => false,
         (1, _) => a.cols > 64 && cols.div_ceil(tiling.nr) >= 4,

@@ -1,6 +1,7 @@
 //! Steps against the formulas in float64.
 
 use super::*;
+use crate::gemm::{fits_bands, gemm};
 use crate::isa::on_every_isa;
 use crate::testing::{Random, bits, same_at_any_thread_count};
 
@@ -24,7 +25,7 @@ fn check<T: Float>(epsilon: f64) {
             .zip(&mut m1)
             .map(|((parameter, gradient), velocity)| Sgd {
                 parameter,
-                gradient,
+                gradient: Gradient::Elements(gradient),
                 velocity: with_velocity.then_some(velocity),
             })
             .collect();
@@ -48,7 +49,10 @@ fn check<T: Float>(epsilon: f64) {
         .iter_mut()
         .zip(&g)
         .zip(m1.iter_mut().zip(&mut v1))
-        .map(|((parameter, gradient), (m, v))| Adam { parameter, gradient, m, v })
+        .map(|((parameter, gradient), (m, v))| {
+            let gradient = Gradient::Elements(gradient);
+            Adam { parameter, gradient, m, v }
+        })
         .collect();
     let hyper = AdamHyper { learning_rate: 0.01, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-3, step: 3 };
     adam(&mut tensors, hyper);
@@ -78,11 +82,56 @@ fn steps_and_sums_have_the_same_bits_at_any_thread_count() {
     let (_, sum) = same_at_any_thread_count(|| {
         let (mut p, mut m, mut v) = (x.clone(), x.clone(), vec![0.5; x.len()]);
         let hyper = AdamHyper { learning_rate: 0.01, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, step: 1 };
-        adam(&mut [Adam { parameter: &mut p, gradient: &x, m: &mut m, v: &mut v }], hyper);
+        let gradient = Gradient::Elements(&x);
+        adam(&mut [Adam { parameter: &mut p, gradient, m: &mut m, v: &mut v }], hyper);
         (bits(&p), sum_of_squares(&[&x, &[], &x[..100]]))
     });
     let exact = |x: &[f32]| x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
     assert!((sum - exact(&x) - exact(&x[..100])).abs() < 1e-9 * sum);
     assert_eq!(sum_of_squares(&[&[f32::MAX, 0.0]]), f64::from(f32::MAX) * f64::from(f32::MAX));
     assert_eq!(sum_of_squares::<f64>(&[]), 0.0);
+}
+
+fn check_products<T: Float>() {
+    let mut random = Random(3);
+    // Whole and partial tiles, one band and several, few columns and many; transposed or not.
+    for (m, k, n) in
+        [(400, 32, 128), (1000, 1, 33), (333, 64, 100), (70, 30, 520), (7000, 3, 5), (40, 17, 1000)]
+    {
+        for transposed in [false, true] {
+            let (x, y) = (random.floats::<T>(m * k, 1.0), random.floats::<T>(k * n, 1.0));
+            let strides = if transposed { [1, m as isize] } else { [k as isize, 1] };
+            assert!(fits_bands::<T>([m, k, n], strides, [n as isize, 1]), "{m} {k} {n}");
+            let a = Matrix::new(&x, 0, m, k, strides[0], strides[1]);
+            let b = Matrix::new(&y, 0, k, n, n as isize, 1);
+            let mut product = vec![T::ZERO; m * n];
+            gemm(a, b, &mut product).unwrap();
+            let p = random.floats::<T>(m * n, 1.0);
+            let steps = |gradient: Gradient<T>| {
+                let [mut p1, mut p2, mut v2] = [0; 3].map(|_| p.clone());
+                sgd(&mut [Sgd { parameter: &mut p1, gradient, velocity: None }], 0.1, 0.0, false);
+                let (mut m2, mut v3) = (vec![T::ONE; m * n], vec![T::ONE; m * n]);
+                sgd(&mut [Sgd { parameter: &mut p2, gradient, velocity: Some(&mut v2) }], 0.1, 0.9, true);
+                let hyper =
+                    AdamHyper { learning_rate: 0.01, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, step: 2 };
+                adam(&mut [Adam { parameter: &mut p2, gradient, m: &mut m2, v: &mut v3 }], hyper);
+                [p1, p2, v2, m2, v3].map(|x| bits(&x))
+            };
+            let banded = same_at_any_thread_count(|| steps(Gradient::Product(a, b)));
+            assert_eq!(banded, steps(Gradient::Elements(&product)), "{m} {k} {n}");
+        }
+    }
+}
+
+#[test]
+fn a_gradient_that_is_a_product_gives_the_same_bits() {
+    on_every_isa(|_| {
+        check_products::<f32>();
+        check_products::<f64>();
+    });
+    // An operand whose columns are no neighbours, an output that is small, a long sum, wide rows.
+    assert!(!fits_bands::<f32>([400, 32, 128], [1, 400], [1, 32]));
+    assert!(!fits_bands::<f32>([100, 32, 100], [1, 100], [100, 1]));
+    assert!(!fits_bands::<f32>([400, 65, 128], [1, 400], [128, 1]));
+    assert!(!fits_bands::<f32>([400, 32, 9000], [1, 400], [9000, 1]));
 }
