@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,3 +69,11 @@ def data_dir() -> Path:
     if not path or not Path(path).is_dir():
         pytest.skip("AUTODAN_DATA names no directory of data sets")
     return Path(path)
+
+
+@pytest.fixture
+def no_collections() -> Iterator[None]:
+    """Collect no garbage: hypothesis is told of that, and what a handler raises there is lost."""
+    gc.disable()
+    yield
+    gc.enable()

@@ -243,7 +243,7 @@ def test_without_matplotlib_plot_names_the_extra(
 
 
 def test_ctrl_c_ends_quietly_and_puts_the_threads_back(
-    small: None, tmp_path: Path, capsys: Run
+    small: None, no_collections: None, tmp_path: Path, capsys: Run
 ) -> None:
     file = tmp_path / "bench.json"
     before = _core.num_threads()

@@ -258,7 +258,7 @@ def test_no_operation_changes_the_floating_point_mode(spec):
         assert mode() == MODE
 
 
-def test_interrupted_and_training_threads_keep_the_floating_point_mode(threads):
+def test_interrupted_and_training_threads_keep_the_floating_point_mode(threads, no_collections):
     threads(2)
     tiny = ad.full((1 << 20,), 1e-39)
     model = models.Sequential([layers.Dense(8, activation="softmax", input_shape=(4,))])

@@ -56,7 +56,7 @@ class Interrupts:
 
 
 @pytest.fixture
-def interrupts():
+def interrupts(no_collections):
     def handle(number, frame):
         raise Stop
 
