@@ -131,6 +131,8 @@ class CompiledStep:
             del values[-count:]
         if self._names is not None:
             return dict(zip(self._names, values, strict=True))
+        if self._outputs is _TENSOR:
+            return values[0]
         rest = iter(values)
         return map_structure(lambda x: next(rest) if x is _TENSOR else x, self._outputs)
 
@@ -177,7 +179,9 @@ def trace(
         raise UntraceableError("the Python numbers that it returns change from call to call")
     if version() != before:
         raise UntraceableError("it changes an attribute of a layer, metric or optimizer")
-    used = list(zip([*streams, shared], draws, strict=True))
+    # Nodes name a stream by its place: those behind the last one that is drawn from are in nobody's way.
+    last = max((place for place, count in enumerate(draws, 1) if count), default=0)
+    used = list(zip([*streams, shared], draws, strict=True))[:last]
     after = [(optimizer, variables) for optimizer, _, variables in _updates.after]
     try:
         return CompiledStep(

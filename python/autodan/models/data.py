@@ -20,6 +20,10 @@ from autodan.utils.tree import flatten, map_structure
 
 DEFAULT_BATCH_SIZE = 32
 
+# The dtypes that the core has; by NumPy's objects, since to ask one for its name takes a microsecond.
+_CORE_DTYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
+_NAMES = {np.dtype(name): name for name in _CORE_DTYPES}
+
 # The dtype that the core computes with in place of one that it does not have.
 _STAND_INS = {
     "int8": "int32",
@@ -69,7 +73,8 @@ class Rows:
             array = values.numpy() if isinstance(values, Tensor) else np.asarray(values)
         except ValueError as error:
             raise ValueError(f"`{name}` cannot be made an array: {error}") from error
-        if array.dtype.kind not in "fiub":
+        kind = array.dtype.kind
+        if kind not in "fiub":
             raise ValueError(
                 f"`{name}` has dtype {array.dtype}; expected numbers. Rows of different lengths "
                 "or strings must be encoded as numbers first."
@@ -78,10 +83,10 @@ class Rows:
             raise ValueError(f"`{name}` is a single number; expected an array of samples.")
         self.name = name
         self.array = array
-        kind = array.dtype.name
-        self.dtype = dtype if array.dtype.kind == "f" else _STAND_INS.get(kind, kind)
+        found = _NAMES.get(array.dtype) or array.dtype.name
+        self.dtype = dtype if kind == "f" else _STAND_INS.get(found, found)
         # Half and extended precision are cast by NumPy, the rest in the core's one pass.
-        self._casts_in_numpy = kind not in ("float32", "float64", "int32", "int64", "uint8", "bool")
+        self._casts_in_numpy = found not in _CORE_DTYPES
         self._memory = None if self._casts_in_numpy else _borrowed(array)
 
     def __len__(self) -> int:
@@ -123,6 +128,8 @@ def _borrowed(array: np.ndarray) -> Tensor | None:
 
 def make_rows(name: str, values: Any, dtype: str) -> Any:
     """Return `Rows` for an array, or a list or dict of them for a list or dict of arrays."""
+    if isinstance(values, (np.ndarray, Tensor)):
+        return Rows(name, values, dtype)
     if isinstance(values, Mapping):
         flatten(values)  # refuses what holds itself
         return {key: make_rows(f"{name}['{key}']", value, dtype) for key, value in values.items()}
@@ -306,6 +313,9 @@ def make_batch(
         ValueError: the lengths differ, or a value to train on is NaN or infinite.
     """
     x, y, sample_weight = _columns(x, y, sample_weight, class_weight, dtype)
+    if not training and y is None and isinstance(x, Rows):
+        # What one image at a time is predicted from: nothing to look for, and nothing to compare.
+        return (x.batch(0, len(x)),)
     batch = pack_x_y_sample_weight(x, y, sample_weight)
     check_same_length(flatten(batch))
     for rows in flatten((x, y)) if training else ():

@@ -61,7 +61,8 @@ class Programs:
         self._entries: dict[Spec, Entry] = {}
         self._parts: list[Versioned] = []
         # The containers among their attributes, and which objects those held.
-        self._held: list[tuple[Any, list[int]]] = []
+        self._containers: list[list[Any] | dict[Any, Any]] = []
+        self._held = b""
         self._seen_version = -1
         self._streams: list[random.SeedGenerator] = []
         self._flags = -1
@@ -88,11 +89,11 @@ class Programs:
         """
         model = self._model
         layers = model._flatten_layers()
-        parts, containers = _parts(model)
+        parts, self._containers = _parts(model)
         if [*map(id, parts)] != [*map(id, self._parts)]:
             self._entries.clear()
         self._parts = parts
-        self._held = [(container, _identities(container)) for container in containers]
+        self._held = _core.identities(self._containers)
         self._streams = [s for layer in layers for s in layer._children(random.SeedGenerator)]
         self._flags = -1
         if begins:
@@ -101,8 +102,9 @@ class Programs:
 
     def refresh_if_changed(self) -> None:
         """As `refresh`, unless no attribute was set and no container has changed since."""
-        if self._version() != self._seen_version or any(
-            _identities(container) != held for container, held in self._held
+        if (
+            self._version() != self._seen_version
+            or _core.identities(self._containers) != self._held
         ):
             self.refresh()
 
@@ -275,10 +277,6 @@ def _parts(model: Steps) -> tuple[list[Versioned], list[Any]]:
             items = value.values() if isinstance(value, dict) else value
             pending += [item for item in items if type(item) not in _PLAIN]
     return list(found.values()), [value for value in seen.values() if not isinstance(value, tuple)]
-
-
-def _identities(container: list[Any] | dict[Any, Any]) -> list[int]:
-    return [*map(id, container.values() if isinstance(container, dict) else container)]
 
 
 def _containers(part: Versioned) -> dict[str, Any]:

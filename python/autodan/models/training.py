@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from autodan._core import Tensor
 from autodan.autograd import no_grad
 from autodan.callbacks import CallbackList
 from autodan.models.data import (
@@ -386,4 +385,4 @@ def _listed(results: dict[str, float], return_dict: bool) -> Any:
 
 def _numpy(output: Any) -> np.ndarray:
     """Return an output as an array of its own, which the user may write to."""
-    return np.array(output.numpy() if isinstance(output, Tensor) else output)
+    return np.array(output)

@@ -217,6 +217,13 @@ pub(crate) fn array(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
         numpy(py)?.call_method1("asarray", (object,)).map_err(described)?
     };
     let dtype = array.getattr("dtype")?;
+    let native = native(&dtype)?;
+    if is_array
+        && let Some(native) = native
+        && is_aligned(&array)?
+    {
+        return copy_array(&array, native.name());
+    }
     let (kind, size): (String, usize) =
         (dtype.getattr("kind")?.extract()?, dtype.getattr("itemsize")?.extract()?);
     // Python's floats are float32 here.
@@ -237,17 +244,32 @@ pub(crate) fn array(object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
             return Err(PyTypeError::new_err(message));
         }
     };
-    let native = is_native(&dtype)?;
-    let name: String = dtype.getattr("name")?.extract()?;
-    let usable = native && name == target && is_aligned(&array)?;
+    let usable = native.is_some_and(|native| native.name() == target) && is_aligned(&array)?;
     let array = if usable { array } else { array.call_method1("astype", (target,))? };
     copy_array(&array, target)
 }
 
-/// Whether a dtype has the machine's byte order without saying so: one that spells it out, as `newbyteorder("<")`
-/// leaves it, is exported with a format that `PyBuffer` takes for another machine's.
-fn is_native(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(matches!(dtype.getattr("byteorder")?.extract::<String>()?.as_str(), "=" | "|"))
+/// The dtype of elements of this one of NumPy's, in the machine's byte order; `None` if there is none.
+///
+/// Nearly always it is NumPy's one object for the type: to look at the attributes of another one takes longer
+/// than to convert a small array. A dtype that spells the byte order out, as `newbyteorder("<")` leaves it, is
+/// exported with a format that `PyBuffer` takes for another machine's.
+fn native(dtype: &Bound<'_, PyAny>) -> PyResult<Option<DType>> {
+    static PLAIN: PyOnceLock<Vec<(DType, Py<PyAny>)>> = PyOnceLock::new();
+    let py = dtype.py();
+    let plain = PLAIN.get_or_try_init(py, || {
+        let numpy = numpy(py)?;
+        let object = |&kind: &DType| Ok((kind, numpy.call_method1("dtype", (kind.name(),))?.unbind()));
+        DType::ALL.iter().map(object).collect::<PyResult<_>>()
+    })?;
+    if let Some(&(kind, _)) = plain.iter().find(|(_, object)| dtype.is(object)) {
+        return Ok(Some(kind));
+    }
+    let order: String = dtype.getattr("byteorder")?.extract()?;
+    Ok(match order.as_str() {
+        "=" | "|" => DType::from_name(&dtype.getattr("name")?.extract::<String>()?),
+        _ => None,
+    })
 }
 
 /// Whether an array's elements lie where a pointer to them may point.
@@ -373,18 +395,18 @@ pub(crate) fn borrow(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
     if !is_ndarray(object)? {
         return Ok(None);
     }
-    let dtype = object.getattr("dtype")?;
-    if !is_native(&dtype)? || !is_aligned(object)? {
+    let Some(dtype) = native(&object.getattr("dtype")?)? else { return Ok(None) };
+    if !is_aligned(object)? {
         return Ok(None);
     }
     let (array, scalar) = with_axes(object)?;
-    let borrowed = match dtype.getattr("name")?.extract::<String>()?.as_str() {
-        "float32" => view::<f32>(&array)?,
-        "float64" => view::<f64>(&array)?,
-        "int32" => view::<i32>(&array)?,
-        "int64" => view::<i64>(&array)?,
-        "uint8" => view::<u8>(&array)?,
-        _ => None,
+    let borrowed = match dtype {
+        DType::Float32 => view::<f32>(&array)?,
+        DType::Float64 => view::<f64>(&array)?,
+        DType::Int32 => view::<i32>(&array)?,
+        DType::Int64 => view::<i64>(&array)?,
+        DType::UInt8 => view::<u8>(&array)?,
+        DType::Bool => None,
     };
     match borrowed {
         Some(x) if scalar => ops::reshape(&x, &[]).map(Some).map_err(to_python),

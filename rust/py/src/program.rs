@@ -10,6 +10,7 @@ use autodan_core::program::replay::Settings;
 use autodan_core::program::{Graph, Program, Rule, trace};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList};
 
 use crate::convert::{Args, DTypeArg, Items, ShapeArg};
 use crate::enter::{enter, enter_attached};
@@ -32,7 +33,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
             _trace_abort,
             _trace_refused,
             _stream_start,
-            trainable_changes
+            trainable_changes,
+            identities
         ]
     );
     Ok(())
@@ -170,6 +172,33 @@ fn _stream_start(stream: u64, second: bool) -> PyResult<u64> {
 #[pyfunction]
 fn trainable_changes() -> u64 {
     Variable::trainable_changes()
+}
+
+/// Which objects lists and dicts hold: equal as long as each holds the same ones, in the same order. They may have
+/// gone since, and others have taken their place in memory.
+///
+/// >>> layers, shapes = ["conv", "dense"], {"x": (2, 3)}
+/// >>> before = _core.identities([layers, shapes])
+/// >>> layers.reverse()
+/// >>> _core.identities([layers, shapes]) == before
+/// False
+/// >>> layers.reverse()
+/// >>> _core.identities([layers, shapes]) == before
+/// True
+#[pyfunction]
+fn identities<'py>(containers: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyBytes>> {
+    let mut numbers = Vec::new();
+    for container in containers {
+        let start = numbers.len();
+        numbers.push(0);
+        match container.cast::<PyDict>() {
+            Ok(dict) => numbers.extend(dict.iter().map(|(_, value)| value.as_ptr() as usize)),
+            Err(_) => numbers.extend(container.cast::<PyList>()?.iter().map(|item| item.as_ptr() as usize)),
+        }
+        numbers[start] = numbers.len() - start;
+    }
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
+    Ok(PyBytes::new(containers.py(), &bytes))
 }
 
 /// What a trace wrote down.
