@@ -152,6 +152,17 @@ def test_borrowed_memory_is_shared_and_kept_alive():
     assert watch() is None
 
 
+@pytest.mark.parametrize("name", ["float32", "float64", "int32", "int64", "uint8", "bool"])
+def test_dtypes_that_are_not_the_objects_of_numpy_itself(name):
+    own = np.dtype(name)
+    for dtype in (np.dtype(name, metadata={"unit": "m"}), pickle.loads(pickle.dumps(own))):
+        x = np.array([0, 1, 3], dtype)
+        assert ad.asarray(x).dtype == name
+        np.testing.assert_array_equal(ad.asarray(x).numpy(), x.astype(own))
+        if name != "bool":
+            assert np.shares_memory(ad.asarray(x, copy=False).numpy(), x)
+
+
 def test_what_cannot_be_borrowed_is_refused():
     for data in ([1.0], np.zeros(2, "float16"), np.zeros(2, ">f4"), 1.0):
         with pytest.raises(ValueError, match=r"asarray: .*without a copy"):

@@ -10,6 +10,7 @@ import pytest
 
 import autodan as ad
 from autodan import _core
+from autodan.tracing import trace
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +157,24 @@ def test_what_changes_from_trace_to_trace_is_named():
     assert "1 ops, then 2" in first.difference(traced(lambda x: x * 2 + 1, (2,)))
     powers = [traced(lambda x, p=p: ad.ops.elu(x, p), (2,)) for p in (1.0, 2.0)]
     assert powers[0].difference(powers[1])
+
+
+@pytest.mark.parametrize("drawn", [(), (0,), (1,), (2,), (0, 2)])
+def test_streams_advance_by_what_is_drawn_from_them(drawn):
+    streams = [ad.random.SeedGenerator(seed) for seed in (5, 6, 7)]
+
+    def step(x):
+        return [x, *(ad.random.uniform((2,), seed=streams[i]) for i in drawn)]
+
+    compiled = trace(step, ad.ones(2), streams, lambda: 0)
+    before = ad.random.global_stream().counter
+    for count in (1, 2):
+        values = compiled([ad.ones(2)])[1:]
+        assert [stream.counter for stream in streams] == [count * (i in drawn) for i in range(3)]
+        for place, value in zip(drawn, values, strict=True):
+            expected = _core.random_uniform((2,), 0.0, 1.0, "float32", place + 5, count - 1)
+            np.testing.assert_array_equal(value.numpy(), expected.numpy())
+    assert ad.random.global_stream().counter == before
 
 
 def test_streams_are_told_apart():

@@ -25,12 +25,16 @@ __all__ = [
     "GradMode",
     "Graph",
     "InternalError",
+    "Outline",
     "Program",
     "Tensor",
     "TraceError",
     "Variable",
+    "_changes",
     "_encode_header",
     "_handoff_seconds",
+    "_identities",
+    "_note_change",
     "_parse_header",
     "_peak_flops",
     "_read_bandwidth",
@@ -79,6 +83,7 @@ __all__ = [
     "cosh",
     "cumsum",
     "divide",
+    "divide_no_nan",
     "dropout",
     "elu",
     "equal",
@@ -531,6 +536,20 @@ class Program:
         streams advance, all of them or, after an error or an interrupt, none.
         """
 
+@final
+class Outline:
+    """Dtypes and shapes of the tensors of a batch."""
+
+    def __new__(cls, tensors: Sequence[_TensorLike]) -> Self: ...
+    def fits(self, batch: Any) -> bool:
+        """Whether it is also that of this batch, a tuple of nothing but tensors."""
+
+def _changes() -> int:
+    """How often anything that a program may depend on has changed, anywhere: an attribute of a
+    layer, optimizer, loss or metric, a global setting, whether a variable is trainable. As long
+    as it stays, programs need no other look.
+    """
+
 def _encode_header(
     metadata: dict[str, str], tensors: Sequence[tuple[str, str, Sequence[int]]]
 ) -> bytes:
@@ -540,6 +559,14 @@ def _handoff_seconds(seconds: float) -> float | None:
     """Seconds until a task of the thread pool has met one on another thread, while its workers
     are awake; None where no other thread came.
     """
+
+def _identities(containers: Sequence[list[Any] | dict[Any, Any]]) -> bytes:
+    """Which objects lists and dicts hold: equal as long as each holds the same ones, in the same
+    order. They may have gone since, and others have taken their place in memory.
+    """
+
+def _note_change() -> None:
+    """Counts a change that has been made."""
 
 def _parse_header(data: bytes) -> tuple[dict[str, str], list[tuple[str, str, tuple[int, ...]]]]:
     """The texts and tensors (name, dtype, shape) of a safetensors header, in the order of the
@@ -777,6 +804,9 @@ def cumsum(x: _TensorLike, axis: int | None = None) -> Tensor:
 
 def divide(x1: _TensorLike, x2: _TensorLike) -> Tensor:
     """The true quotient `x1 / x2`, a float also for integers."""
+
+def divide_no_nan(x1: _TensorLike, x2: _TensorLike) -> Tensor:
+    """`x1 / x2`, and 0 where `x2` is 0; a float also for integers."""
 
 def dropout(x: _TensorLike, rate: float, seed: int, counter: int) -> Tensor:
     """`x` with a fraction `rate` of its elements set to 0 and the others scaled by `1 / (1 -

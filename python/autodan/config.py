@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autodan import _core
 from autodan.utils.naming import lookup
 
 FLOAT_DTYPES = ("float32", "float64")
@@ -38,6 +39,7 @@ def set_floatx(value: str) -> None:
     """
     global _floatx
     _floatx = lookup("float dtype", value, {name: name for name in FLOAT_DTYPES})
+    _core._note_change()
 
 
 def epsilon() -> float:
@@ -56,6 +58,7 @@ def set_epsilon(value: float) -> None:
     """
     global _epsilon
     _epsilon = float(value)
+    _core._note_change()
 
 
 def image_data_format() -> str:
@@ -80,6 +83,7 @@ def set_image_data_format(data_format: str) -> None:
     """
     global _image_data_format
     _image_data_format = lookup("data_format", data_format, _DATA_FORMATS)
+    _core._note_change()
 
 
 def settings() -> tuple[str, float, str]:

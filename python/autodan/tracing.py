@@ -116,10 +116,12 @@ class CompiledStep:
 
     def arguments(
         self, inputs: Sequence[Tensor]
-    ) -> tuple[list[Tensor], list[float], list[tuple[SeedGenerator, int]]]:
+    ) -> tuple[Sequence[Tensor], list[float], list[tuple[SeedGenerator, int]]]:
         """Return what a run takes: the batch, learning rates and random streams."""
-        operands = [_core.full((), o._current_learning_rate(), d) for o, d in self.composed]
         rates = [optimizer._current_learning_rate() for optimizer in self.fused]
+        if not self.composed:
+            return inputs, rates, self.streams
+        operands = [_core.full((), o._current_learning_rate(), d) for o, d in self.composed]
         return [*inputs, *operands], rates, self.streams
 
     def __call__(self, inputs: Sequence[Tensor]) -> Any:
@@ -179,7 +181,7 @@ def trace(
         raise UntraceableError("the Python numbers that it returns change from call to call")
     if version() != before:
         raise UntraceableError("it changes an attribute of a layer, metric or optimizer")
-    # Nodes name a stream by its place: those behind the last one that is drawn from are in nobody's way.
+    # Nodes name a stream by its place; those behind the last one that is drawn from have no node.
     last = max((place for place, count in enumerate(draws, 1) if count), default=0)
     used = list(zip([*streams, shared], draws, strict=True))[:last]
     after = [(optimizer, variables) for optimizer, _, variables in _updates.after]

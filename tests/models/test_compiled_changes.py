@@ -260,6 +260,48 @@ def test_a_layer_that_is_appended_to_a_list():
     both(stack, use, kinds=("train", "test"))
 
 
+@pytest.mark.parametrize("method", ["predict", "predict_on_batch", "evaluate", "test_on_batch"])
+def test_parts_that_change_between_two_calls(method):
+    class Stack(models.Model):
+        def __init__(self):
+            super().__init__()
+            self.blocks = [layers.Dense(4, "tanh"), layers.Dense(4)]
+            self.named = {"last": layers.Dense(3)}
+            self.sharpness = 2.0
+
+        def call(self, inputs):
+            for block in [*self.blocks, *self.named.values()]:
+                inputs = block(inputs)
+            return inputs * getattr(self, "sharpness", 1.0)
+
+    changes = (
+        lambda model: model.blocks.reverse(),
+        lambda model: model.blocks.__setitem__(0, layers.Dense(4, "relu")),
+        lambda model: model.named.update(last=layers.Dense(3, "softmax")),
+        lambda model: delattr(model, "sharpness"),
+    )
+
+    def use(model):
+        arguments = {} if method.startswith("predict") else {"y": Y}
+        if not method.endswith("batch"):
+            arguments["verbose"] = 0
+        results = [getattr(model, method)(X, **arguments)]
+        for change in changes:
+            change(model)
+            # Averages of losses go on from batch to batch.
+            model.reset_metrics()
+            results += [getattr(model, method)(X, **arguments)]
+            assert np.any(results[-1] != results[-2])
+        return results
+
+    def stack():
+        model = Stack()
+        model.compile(loss=losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+    both(stack, use, kinds=("predict" if method.startswith("predict") else "test",))
+
+
 @pytest.mark.parametrize(
     ("setter", "value"),
     [

@@ -540,4 +540,5 @@ def undo_build_on_error(*layers: Layer) -> Iterator[None]:
         for layer, attributes in states:
             vars(layer).clear()
             vars(layer).update(attributes)
+        _core._note_change()
         raise

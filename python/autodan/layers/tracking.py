@@ -52,7 +52,7 @@ class Trackable(Versioned):
 
     def __delattr__(self, name: str) -> None:
         self._tracked.pop(name, None)
-        object.__delattr__(self, name)
+        super().__delattr__(name)
 
     def _members(self) -> Iterator[tuple[str, Any]]:
         """Yield what the attributes hold, alone or in containers, each with its path.

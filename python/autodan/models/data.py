@@ -20,7 +20,7 @@ from autodan.utils.tree import flatten, map_structure
 
 DEFAULT_BATCH_SIZE = 32
 
-# The dtypes that the core has; by NumPy's objects, since to ask one for its name takes a microsecond.
+# The dtypes that the core has; by NumPy's objects, since one takes a microsecond to say its name.
 _CORE_DTYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
 _NAMES = {np.dtype(name): name for name in _CORE_DTYPES}
 

@@ -64,6 +64,10 @@ class Programs:
         self._containers: list[list[Any] | dict[Any, Any]] = []
         self._held = b""
         self._seen_version = -1
+        # How often anything had changed when all this was found to hold.
+        self._seen_changes = -1
+        # The last step found of each kind, and how often anything had changed by then.
+        self._latest: dict[str, tuple[int, _core.Outline, CompiledStep]] = {}
         self._streams: list[random.SeedGenerator] = []
         self._flags = -1
         self._trainable: list[bool] = []
@@ -92,8 +96,9 @@ class Programs:
         parts, self._containers = _parts(model)
         if [*map(id, parts)] != [*map(id, self._parts)]:
             self._entries.clear()
+            self._latest.clear()
         self._parts = parts
-        self._held = _core.identities(self._containers)
+        self._held = _core._identities(self._containers)
         self._streams = [s for layer in layers for s in layer._children(random.SeedGenerator)]
         self._flags = -1
         if begins:
@@ -102,11 +107,12 @@ class Programs:
 
     def refresh_if_changed(self) -> None:
         """As `refresh`, unless no attribute was set and no container has changed since."""
-        if (
-            self._version() != self._seen_version
-            or _core.identities(self._containers) != self._held
+        changes = _core._changes()
+        if _core._identities(self._containers) != self._held or (
+            changes != self._seen_changes and self._version() != self._seen_version
         ):
             self.refresh()
+        self._seen_changes = changes
 
     def find(
         self, kind: str, step: Callable[[Any], Any], batch: Any
@@ -118,8 +124,18 @@ class Programs:
             step: The step, a function of a batch.
             batch: A structure of tensors.
         """
+        # Nearly always nothing has changed since the last step, which left the caches to us cold:
+        # what is not looked at here need not come from memory.
+        changes = _core._changes()
+        latest = self._latest.get(kind)
+        if latest is not None and latest[0] == changes and latest[1].fits(batch):
+            return latest[2], [*batch]
         tensors: list[Tensor] = []
-        return self._look_up(kind, step, batch, tensors).step, tensors
+        found = self._look_up(kind, step, batch, tensors).step
+        outline = _core.Outline(tensors)
+        if found is not None and outline.fits(batch):
+            self._latest[kind] = changes, outline, found
+        return found, tensors
 
     def try_out(self, kind: str, step: Callable[[Any], Any], batch: Any) -> Entry:
         """Return the entry that `find` would use, but keep no program that was not there before."""
@@ -299,4 +315,5 @@ def _attributes_kept_on_error(parts: Sequence[Versioned]) -> Iterator[None]:
         for value, before in contents:
             value.clear()
             value.extend(before) if isinstance(value, list) else value.update(before)
+        _core._note_change()
         raise

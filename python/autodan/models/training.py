@@ -211,7 +211,7 @@ class Trainer(Steps):
         outer = self._plan
         try:
             self._plan = self._new_plan()
-            self._programs.refresh()
+            self._programs.refresh_if_changed()
             with no_grad():
                 self.reset_metrics()
                 for step, batch in enumerate(iterator):
@@ -264,7 +264,7 @@ class Trainer(Steps):
         parts: list[list[np.ndarray]] = []
         try:
             callback_list.on_predict_begin()
-            self._programs.refresh()
+            self._programs.refresh_if_changed()
             with no_grad():
                 for step, batch in enumerate(batches):
                     callback_list.on_predict_batch_begin(step)

@@ -24,7 +24,6 @@ __all__ = [
     "convert_to_numpy",
     "convert_to_tensor",
     "count_nonzero",
-    "divide_no_nan",
     "dot",
     "hstack",
     "identity",
@@ -319,16 +318,6 @@ def count_nonzero(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
     2
     """
     return _core.sum(_core.cast(_core.not_equal(x, 0), "int32"), axis=axis)
-
-
-def divide_no_nan(x1: Any, x2: Any) -> Tensor:
-    """Return `x1 / x2`, and 0 where `x2` is 0 (Keras `ops.divide_no_nan`).
-
-    >>> divide_no_nan([1.0, 2.0], [0.0, 4.0]).tolist()
-    [0.0, 0.5]
-    """
-    zero = _core.equal(x2, 0)
-    return _core.where(zero, 0.0, _core.divide(x1, _core.where(zero, 1.0, x2)))
 
 
 def isclose(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from autodan import _core
+
 
 class Versioned:
-    """Counts how often an attribute was set, so that what was compiled for it is known to be old.
+    """Counts how often an attribute was set or deleted: what was compiled for it is old then.
 
     >>> class Point(Versioned):
     ...     pass
@@ -24,3 +26,10 @@ class Versioned:
         object.__setattr__(self, name, value)
         if name not in self._UNVERSIONED:
             object.__setattr__(self, "_version", self._version + 1)
+            _core._note_change()
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        if name not in self._UNVERSIONED:
+            object.__setattr__(self, "_version", self._version + 1)
+            _core._note_change()

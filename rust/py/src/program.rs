@@ -1,5 +1,6 @@
 //! Steps that are traced, and the programs that replay them; `autodan.tracing` is the face of this.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use autodan_core::Variable;
@@ -10,7 +11,7 @@ use autodan_core::program::replay::Settings;
 use autodan_core::program::{Graph, Program, Rule, trace};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::convert::{Args, DTypeArg, Items, ShapeArg};
 use crate::enter::{enter, enter_attached};
@@ -21,6 +22,7 @@ use crate::variable::variables;
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyGraph>()?;
     module.add_class::<PyProgram>()?;
+    module.add_class::<PyOutline>()?;
     add_functions!(
         module,
         [
@@ -34,7 +36,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
             _trace_refused,
             _stream_start,
             trainable_changes,
-            identities
+            _changes,
+            _note_change,
+            _identities
         ]
     );
     Ok(())
@@ -174,19 +178,76 @@ fn trainable_changes() -> u64 {
     Variable::trainable_changes()
 }
 
+/// How often anything that a program may depend on has changed, anywhere: an attribute of a layer, optimizer, loss
+/// or metric, a global setting, whether a variable is trainable. As long as it stays, programs need no other look.
+///
+/// >>> layer, before = ad.layers.Dense(2), _core._changes()
+/// >>> layer.units = 3
+/// >>> _core._changes() > before
+/// True
+#[pyfunction]
+fn _changes() -> u64 {
+    CHANGES.load(Ordering::Acquire).wrapping_add(Variable::trainable_changes())
+}
+
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+
+/// Counts a change that has been made.
+///
+/// >>> before = _core._changes()
+/// >>> _core._note_change()
+/// >>> _core._changes() > before
+/// True
+#[pyfunction]
+fn _note_change() {
+    CHANGES.fetch_add(1, Ordering::Release);
+}
+
+/// Dtypes and shapes of the tensors of a batch.
+///
+/// >>> outline = _core.Outline([ad.zeros((2, 3))])
+/// >>> outline.fits((ad.ones((2, 3)),)), outline.fits((ad.ones((1, 3)),)), outline.fits([ad.ones((2, 3))])
+/// (True, False, False)
+#[pyclass(name = "Outline", module = "autodan._core", frozen)]
+struct PyOutline(Vec<Spec>);
+
+#[pymethods]
+impl PyOutline {
+    #[new]
+    fn new(tensors: Args) -> PyOutline {
+        PyOutline(tensors.0.iter().map(|x| Spec::new(x.dtype(), x.shape())).collect())
+    }
+
+    /// Whether it is also that of this batch, a tuple of nothing but tensors.
+    ///
+    /// >>> _core.Outline([]).fits(())
+    /// True
+    fn fits(&self, batch: &Bound<'_, PyAny>) -> bool {
+        batch.cast_exact::<PyTuple>().is_ok_and(|batch| {
+            let same = |(spec, item): (&Spec, Bound<'_, PyAny>)| {
+                item.cast::<PyTensor>().is_ok_and(|item| {
+                    let x = item.get().tensor();
+                    x.dtype() == spec.dtype && x.shape() == &spec.shape[..]
+                })
+            };
+            batch.len() == self.0.len() && self.0.iter().zip(batch).all(same)
+        })
+    }
+}
+
 /// Which objects lists and dicts hold: equal as long as each holds the same ones, in the same order. They may have
 /// gone since, and others have taken their place in memory.
 ///
 /// >>> layers, shapes = ["conv", "dense"], {"x": (2, 3)}
-/// >>> before = _core.identities([layers, shapes])
+/// >>> before = _core._identities([layers, shapes])
 /// >>> layers.reverse()
-/// >>> _core.identities([layers, shapes]) == before
+/// >>> _core._identities([layers, shapes]) == before
 /// False
 /// >>> layers.reverse()
-/// >>> _core.identities([layers, shapes]) == before
+/// >>> _core._identities([layers, shapes]) == before
 /// True
 #[pyfunction]
-fn identities<'py>(containers: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyBytes>> {
+fn _identities<'py>(containers: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyBytes>> {
     let mut numbers = Vec::new();
     for container in containers {
         let start = numbers.len();

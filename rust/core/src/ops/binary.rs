@@ -163,6 +163,14 @@ binary! {
             let (a, b) = (c.input(0)?, c.input(1)?);
             unary::negative(&divide(&multiply(c.grad()?, &divide(&a, &b)?)?, &b)?)
         };
+    /// `x1 / x2`, and 0 where `x2` is 0; a float also for integers.
+    divide_no_nan: DivideNoNan, [1.0, 2.0], [0.0, 4.0] => [0.0, 0.5],
+        f(a, b) = V::select(b.eq(V::zero()), V::zero(), a.div(b)), saves INPUTS,
+        da(c) = divide_no_nan(c.grad()?, &c.input(1)?),
+        db(c) = {
+            let (a, b) = (c.input(0)?, c.input(1)?);
+            unary::negative(&divide_no_nan(&multiply(c.grad()?, &divide_no_nan(&a, &b)?)?, &b)?)
+        };
     /// `x1` to the power `x2`.
     power: Power, [2.0, 4.0], [3.0, 0.5] => [8.0, 2.0],
         f(a, b) = vecmath::pow(a, b), integer(a, b) = integer_power(a, b), saves ALL,
