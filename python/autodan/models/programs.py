@@ -132,9 +132,8 @@ class Programs:
             return latest[2], [*batch]
         tensors: list[Tensor] = []
         found = self._look_up(kind, step, batch, tensors).step
-        outline = _core.Outline(tensors)
-        if found is not None and outline.fits(batch):
-            self._latest[kind] = changes, outline, found
+        if found is not None:
+            self._latest[kind] = changes, _core.Outline(tensors), found
         return found, tensors
 
     def try_out(self, kind: str, step: Callable[[Any], Any], batch: Any) -> Entry:
