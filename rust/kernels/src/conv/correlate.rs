@@ -16,6 +16,7 @@ use std::ops::Range;
 use crate::buffer::{AllocError, Buffer};
 use crate::conv::depthwise::Channels;
 use crate::conv::halo::{Bands, Images};
+use crate::conv::lanes::Across;
 use crate::conv::{LONGEST, piece};
 use crate::element::Float;
 use crate::gemm::kernel::{Block, Finish, Multiply, PADDING, Run};
@@ -78,6 +79,9 @@ impl<T: Float> Correlation<'_, T> {
         if self.is_empty() {
             return Ok(());
         }
+        if let Some(across) = Across::new(self) {
+            return across.run();
+        }
         let weights = self.pack()?;
         let work = self.row_work();
         let rows = (TASK / work.max(1)).max(total / MAX_TASKS).clamp(1, total);
@@ -116,14 +120,14 @@ impl<T: Float> Correlation<'_, T> {
     }
 
     /// The kernel's rows through which output row `p` sees the image.
-    fn inside(&self, p: usize) -> Range<usize> {
+    pub(super) fn inside(&self, p: usize) -> Range<usize> {
         let start = p as isize * self.strides[0] as isize;
         let count = |end: isize| self.taps[0].partition_point(|tap| start + tap.at < end);
         count(0)..count(self.images.height as isize)
     }
 
     /// What the taps of output position 0 to `count` span in one dimension.
-    fn span(&self, dim: usize, outputs: Range<usize>) -> Range<isize> {
+    pub(super) fn span(&self, dim: usize, outputs: Range<usize>) -> Range<isize> {
         let stride = self.strides[dim] as isize;
         match (self.taps[dim].first(), self.taps[dim].last()) {
             (Some(first), Some(last)) => {

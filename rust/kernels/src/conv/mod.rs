@@ -7,6 +7,7 @@
 mod correlate;
 mod depthwise;
 mod halo;
+mod lanes;
 mod pooled;
 mod routed;
 mod scatter;
@@ -22,6 +23,7 @@ use crate::out::Out;
 use crate::view::len;
 use correlate::{Correlation, Tap, Weights};
 use halo::Images;
+use lanes::{Across, Summed};
 pub use pooled::{forward_pooled, pooled_backward};
 pub use routed::pooled_backward_weights;
 use scatter::Scatter;
@@ -209,40 +211,45 @@ pub fn backward_data<T: Float>(c: &Conv2d, dy: &[T], w: &[T], dx: &mut [T]) -> R
         let dy = Matrix::new(dy, 0, pixels, outputs, outputs as isize, 1);
         return gemm(dy, Matrix::new(w, 0, outputs, inputs, 1, outputs as isize), dx);
     }
-    if let Some(scatter) = Scatter::new(c, dy, w) {
-        return scatter.run(dx);
-    }
     let (depth, width) = (c.out_channels / c.groups, c.in_channels / c.groups);
     let out = Out::new(dx);
     let [down, across] = c.strides;
-    for phase in 0..down.min(c.in_height) * across.min(c.in_width) {
-        let (y, x) = (phase / across.min(c.in_width), phase % across.min(c.in_width));
-        Correlation {
-            images: Images { data: dy, height: c.out_height, width: c.out_width, channels: c.out_channels },
-            batch: c.batch,
-            strides: [1, 1],
-            taps: [c.taps_back(0, y), c.taps_back(1, x)],
-            weights: Weights {
-                data: w,
-                kernel_width: c.kernel_width,
-                tap: width * c.out_channels,
-                group: depth,
-                input: 1,
-                output: c.out_channels,
-            },
-            groups: c.groups,
-            depth,
-            width,
-            rows: (c.in_height - y).div_ceil(down),
-            cols: (c.in_width - x).div_ceil(across),
-            out,
-            first: (y * c.in_width + x) * c.in_channels,
-            image: c.in_height * c.in_width * c.in_channels,
-            row: down * c.in_width * c.in_channels,
-            pixel: across * c.in_channels,
-            finish: None,
+    let phase = |y: usize, x: usize| Correlation {
+        images: Images { data: dy, height: c.out_height, width: c.out_width, channels: c.out_channels },
+        batch: c.batch,
+        strides: [1, 1],
+        taps: [c.taps_back(0, y), c.taps_back(1, x)],
+        weights: Weights {
+            data: w,
+            kernel_width: c.kernel_width,
+            tap: width * c.out_channels,
+            group: depth,
+            input: 1,
+            output: c.out_channels,
+        },
+        groups: c.groups,
+        depth,
+        width,
+        rows: (c.in_height - y).div_ceil(down),
+        cols: (c.in_width - x).div_ceil(across),
+        out,
+        first: (y * c.in_width + x) * c.in_channels,
+        image: c.in_height * c.in_width * c.in_channels,
+        row: down * c.in_width * c.in_channels,
+        pixel: across * c.in_channels,
+        finish: None,
+    };
+    if (down, across) == (1, 1) {
+        let whole = phase(0, 0);
+        if let Some(whole) = Across::new(&whole) {
+            return whole.run();
         }
-        .run()?;
+    }
+    if let Some(scatter) = Scatter::new(c, dy, w) {
+        return scatter.run(dx);
+    }
+    for at in 0..down.min(c.in_height) * across.min(c.in_width) {
+        phase(at / across.min(c.in_width), at % across.min(c.in_width)).run()?;
     }
     Ok(())
 }
@@ -316,5 +323,8 @@ impl Conv2d {
 /// When lengths do not fit the sizes in `c`.
 pub fn backward_weights<T: Float>(c: &Conv2d, x: &[T], dy: &[T], dw: &mut [T]) -> Result<(), AllocError> {
     c.check(x.len(), dw.len(), dy.len());
+    if let Some(summed) = Summed::new(c, x, dy) {
+        return summed.run(dw);
+    }
     weights::WeightGradient { conv: c, x, dy }.run(dw)
 }

@@ -167,6 +167,8 @@ macro_rules! unrolled {
     };
 }
 
+pub(crate) use unrolled;
+
 /// Computes a [`Block`].
 ///
 /// It computes the same values for any `mr` and `nr`, whatever the instruction set that it finds
