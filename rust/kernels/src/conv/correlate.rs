@@ -79,7 +79,7 @@ impl<T: Float> Correlation<'_, T> {
         if self.is_empty() {
             return Ok(());
         }
-        if let Some(across) = Across::new(self) {
+        if let Some(across) = Across::new(self, false) {
             return across.run();
         }
         let weights = self.pack()?;

@@ -241,7 +241,7 @@ pub fn backward_data<T: Float>(c: &Conv2d, dy: &[T], w: &[T], dx: &mut [T]) -> R
     };
     if (down, across) == (1, 1) {
         let whole = phase(0, 0);
-        if let Some(whole) = Across::new(&whole) {
+        if let Some(whole) = Across::new(&whole, true) {
             return whole.run();
         }
     }

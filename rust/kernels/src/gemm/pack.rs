@@ -106,7 +106,7 @@ unsafe fn copy_row<V: Vector>(from: *const V::Scalar, to: *mut V::Scalar, len: u
 /// # Safety
 /// Those elements are readable and writable, and the two do not overlap.
 #[inline(always)]
-pub(crate) unsafe fn transpose<V: Vector>(
+unsafe fn transpose<V: Vector>(
     from: *const V::Scalar,
     from_row: isize,
     rows: usize,

@@ -1,14 +1,18 @@
 //! Correlations with images as the lanes.
+//!
+//! A tile is a few neighbouring pixels of an output row and all output channels: as many sums as registers hold.
+//! The input channels of neighbouring taps of a kernel row follow each other, so that a kernel row is one run of
+//! the contraction, which loads a vector for each pixel and multiplies it by a weight for each channel.
 
 use std::ops::Range;
 
-use super::{IMAGES, MAX_CHANNELS, MAX_PLANES, Planes, fills_lanes, images_of};
+use super::{Group, IMAGES, MAX_CHANNELS, MAX_ELEMENTS, WORTH, fills_lanes, images_of};
 use crate::buffer::{AllocError, Buffer};
 use crate::conv::correlate::Correlation;
 use crate::element::Float;
-use crate::gemm::kernel::{Block, Multiply, Run};
-use crate::gemm::pack::transpose;
-use crate::gemm::plan::{TASK, Tiling};
+use crate::gemm::kernel::unrolled;
+use crate::gemm::pack::{Gather, Strided};
+use crate::gemm::plan::TASK;
 use crate::isa::Kernel;
 use crate::par::{self, Pace};
 use crate::simd::Vector;
@@ -24,29 +28,31 @@ pub(in crate::conv) struct Across<'a, T> {
     reach: usize,
     /// The most output rows at a time.
     band: usize,
-}
-
-/// Output columns that see the image through the same columns of the kernel.
-struct Stretch {
-    pixels: Range<usize>,
-    /// For every row of the kernel.
-    runs: Vec<Run>,
+    /// Whether zeros beside the images are no factors, as in a data gradient; forward they are, so that an
+    /// infinite weight makes them NaN.
+    skips: bool,
 }
 
 impl<'a, T: Float> Across<'a, T> {
     /// `None` for correlations that take another way.
-    pub(in crate::conv) fn new(correlation: &'a Correlation<'a, T>) -> Option<Self> {
+    pub(in crate::conv) fn new(correlation: &'a Correlation<'a, T>, skips: bool) -> Option<Self> {
         let c = correlation;
+        let [ys, xs] = &c.taps;
         let dense = c.groups == 1 && c.strides == [1, 1] && (c.pixel, c.row) == (c.width, c.cols * c.width);
-        let some = !c.is_empty() && c.depth > 0 && c.taps.iter().all(|taps| !taps.is_empty());
-        if !dense || !some || c.width > MAX_CHANNELS || !fills_lanes(c.batch) {
+        let neighbours = xs.windows(2).all(|pair| pair[1].at == pair[0].at + 1);
+        if !dense || !neighbours || c.is_empty() || c.width > MAX_CHANNELS || !fills_lanes(c.batch) {
+            return None;
+        }
+        let factors = [ys.len(), xs.len(), c.depth, c.width];
+        let products = factors.into_iter().try_fold(1usize, |product, n| product.checked_mul(n))?;
+        if products == 0 || products / WORTH < c.depth.checked_add(c.width)? {
             return None;
         }
         let (x, reach) = (c.span(1, 0..c.cols), c.span(0, 0..1).len());
         let input = c.depth.checked_mul(x.len())?.checked_mul(IMAGES)?;
-        let output = c.width.checked_mul(c.cols)?.checked_mul(IMAGES)?;
-        let rows = MAX_PLANES.checked_sub(input.checked_mul(reach - 1)?)? / input.checked_add(output)?;
-        (rows > 0).then_some(Across { correlation, x, reach, band: rows.min(c.rows) })
+        let output = c.row.checked_mul(IMAGES)?;
+        let rows = MAX_ELEMENTS.checked_sub(input.checked_mul(reach - 1)?)? / input.checked_add(output)?;
+        (rows > 0).then_some(Across { correlation, x, reach, band: rows.min(c.rows), skips })
     }
 
     /// Computes the output.
@@ -78,168 +84,187 @@ impl<'a, T: Float> Across<'a, T> {
         Ok(packed)
     }
 
-    /// These output rows of these images.
+    /// One task: these output rows of these images.
     fn rows(&self, images: Range<usize>, rows: Range<usize>, weights: &[T]) -> Result<(), AllocError> {
         let c = self.correlation;
         let band = self.band.min(rows.len());
-        let mut input = Planes::new(c.depth, band + self.reach - 1, self.x.len())?;
-        let mut output = Planes::new(c.width, band, c.cols)?;
-        let tiling = Tiling::<T>::new(c.width, c.cols * IMAGES);
-        let stretches = self.stretches(&input, (tiling.nr / IMAGES).max(1));
+        let mut input = Group::new(band + self.reach - 1, self.x.len(), c.depth)?;
+        let mut output = Group::new(band, c.cols, c.width)?;
         for start in rows.clone().step_by(band) {
             let rows = start..rows.end.min(start + band);
             input.enter(c.images, images.clone(), c.span(0, rows.clone()), &self.x);
-            if let Some(finish) = c.finish {
-                let plane = output.plane();
-                for (o, plane) in output.data.chunks_exact_mut(plane).enumerate() {
-                    // SAFETY: there is a bias for each output channel.
-                    plane.fill(unsafe { *finish.bias.add(o) });
-                }
-            }
-            let mut pace = Pace::default();
-            for p in rows.clone() {
-                pace.step(c.row_work().saturating_mul(IMAGES));
-                self.row(&stretches, p, p - start, weights, &input, &mut output, &tiling);
-            }
-            let relu = c.finish.is_some_and(|finish| finish.relu);
-            T::dispatch(Leave { correlation: c, images: images.clone(), rows, planes: &output, relu });
+            let len = rows.len() * c.row;
+            T::dispatch(Convolve { across: self, rows, input: &input, weights, output: &mut output });
+            let from = Strided {
+                ptr: output.data.as_ptr(),
+                rows: images.len(),
+                cols: len,
+                row_stride: 1,
+                col_stride: IMAGES as isize,
+            };
+            let to = c.out.ptr().wrapping_add(images.start * c.image + start * c.row);
+            // SAFETY: the group has these elements, the output these rows of each image, and no other task has
+            // them.
+            T::dispatch(unsafe { Gather::new(from, to, c.image) });
         }
         Ok(())
     }
 
-    /// Output row `p`, which is row `line` of the planes.
-    #[allow(clippy::too_many_arguments)]
-    fn row(
-        &self,
-        stretches: &[Stretch],
-        p: usize,
-        line: usize,
-        weights: &[T],
-        input: &Planes<T>,
-        output: &mut Planes<T>,
-        tiling: &Tiling<T>,
-    ) {
-        let c = self.correlation;
-        let inside = c.inside(p);
-        let (c_line, plane) = (line * output.row(), output.plane());
-        for Stretch { pixels, runs } in stretches {
-            let each = runs.len() / c.taps[0].len();
-            let block = Block {
-                runs: &runs[inside.start * each..inside.end * each],
-                a: weights.as_ptr(),
-                a_row: 1,
-                a_group: 3,
-                a_k: c.width as isize,
-                a_tile: tiling.mr as isize,
-                b: input.data.as_ptr().wrapping_add(line * input.row() + pixels.start * IMAGES),
-                b_k: if self.by_column() { IMAGES } else { input.plane() } as isize,
-                b_panel: tiling.nr as isize,
-                b_padded: false,
-                c: output.data.as_mut_ptr().wrapping_add(c_line + pixels.start * IMAGES),
-                c_row: plane,
-                lines: 1,
-                a_line: 0,
-                c_line: 0,
-                rows: c.width,
-                cols: pixels.len() * IMAGES,
-                mr: tiling.mr,
-                nr: tiling.nr,
-                by_panel: true,
-                // The planes hold the bias.
-                accumulate: c.finish.is_some(),
-                finish: None,
-            };
-            // SAFETY: the planes hold what the taps of these rows and columns reach, the weights are packed for
-            // all taps, and the output is ours.
-            T::dispatch(unsafe { Multiply::new(block) });
+    /// The columns of the kernel through which one of these pixels sees the image.
+    #[inline(always)]
+    fn columns(&self, pixels: Range<usize>) -> Range<usize> {
+        let (taps, width) = (&self.correlation.taps[1], self.correlation.images.width as isize);
+        if !self.skips {
+            return 0..taps.len();
         }
-    }
-
-    /// Whether runs of the contraction go along the columns of the kernel, for one input channel; otherwise they
-    /// go along the input channels.
-    fn by_column(&self) -> bool {
-        let c = self.correlation;
-        c.depth == 1 && c.taps[1].windows(2).all(|pair| pair[1].at == pair[0].at + 1)
-    }
-
-    /// The output's columns, cut at multiples of `unit`.
-    fn stretches(&self, input: &Planes<T>, unit: usize) -> Vec<Stretch> {
-        let c = self.correlation;
-        let [ys, xs] = &c.taps;
-        let (top, left) = (ys[0].at, xs[0].at);
-        let runs = |x: Range<usize>| -> Vec<Run> {
-            let at = |y: usize, x: usize| {
-                (ys[y].at - top) * input.row() as isize + (xs[x].at - left) * IMAGES as isize
-            };
-            let weight = |y: usize, x: usize| ((y * xs.len() + x) * c.depth * c.width) as isize;
-            let run = |y, x, len| Run { a: weight(y, x), b: at(y, x), len };
-            if self.by_column() {
-                return (0..ys.len()).map(|y| run(y, x.start.min(xs.len() - 1), x.len())).collect();
-            }
-            (0..ys.len())
-                .flat_map(|y| x.clone().map(move |x| (y, x)))
-                .map(|(y, x)| run(y, x, c.depth))
-                .collect()
-        };
-        let mut cut: Vec<(Range<usize>, Range<usize>)> = Vec::new();
-        for start in (0..c.cols).step_by(unit) {
-            let pixels = start..c.cols.min(start + unit);
-            // The columns of the kernel through which one of them sees the image.
-            let end = xs.partition_point(|tap| (start as isize + tap.at) < c.images.width as isize);
-            let first = xs.partition_point(|tap| (pixels.end as isize - 1 + tap.at) < 0);
-            let taps = first.min(end)..end;
-            match cut.last_mut().filter(|(_, last)| *last == taps) {
-                Some((joined, _)) => joined.end = pixels.end,
-                None => cut.push((pixels, taps)),
-            }
-        }
-        cut.into_iter().map(|(pixels, taps)| Stretch { pixels, runs: runs(taps) }).collect()
+        let left = taps[0].at + pixels.end as isize - 1;
+        let start = (-left).clamp(0, taps.len() as isize) as usize;
+        let end = (width - taps[0].at - pixels.start as isize).clamp(0, taps.len() as isize) as usize;
+        start.min(end)..end
     }
 }
 
-/// Output rows from planes to images.
-struct Leave<'a, T: Float> {
-    correlation: &'a Correlation<'a, T>,
-    images: Range<usize>,
+/// The sums of a band of output rows.
+struct Convolve<'a, T: Float> {
+    across: &'a Across<'a, T>,
     rows: Range<usize>,
-    planes: &'a Planes<T>,
-    relu: bool,
+    input: &'a Group<T>,
+    weights: &'a [T],
+    output: &'a mut Group<T>,
 }
 
-impl<T: Float> Kernel<T> for Leave<'_, T> {
+/// The most pixels of a tile with so many channels: a power of two, as many as registers hold the sums of.
+const fn most_pixels<V: Vector>(channels: usize) -> usize {
+    let most = if channels > 3 { 4 } else { 8 };
+    if V::LEN == 16 { most } else { most / 2 }
+}
+
+impl<T: Float> Kernel<T> for Convolve<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vector<Scalar = T>>(self) {
-        let Leave { correlation: c, images, rows, planes, relu } = self;
-        let plane = planes.plane();
+        let Convolve { across, rows, input, weights, output } = self;
+        let c = across.correlation;
+        let (ys, kernel_row) = (&c.taps[0], c.taps[1].len() * c.depth * c.width);
         let mut pace = Pace::default();
         for (line, p) in rows.enumerate() {
-            pace.step(c.cols * c.width * IMAGES);
-            let from = planes.data[line * planes.row()..].as_ptr();
-            let to = c.out.ptr().wrapping_add(images.start * c.image + p * c.row);
-            // SAFETY: the planes have the row, the output has it in each of the images, and the caller has it to
-            // itself.
-            unsafe {
-                if c.width == 1 {
-                    transpose::<V>(from, IMAGES as isize, c.cols, images.len(), to, c.image);
-                } else {
-                    for q in 0..c.cols {
-                        let (from, to) = (from.add(q * IMAGES), to.add(q * c.width));
-                        transpose::<V>(from, plane as isize, c.width, images.len(), to, c.image);
-                    }
+            let down = c.inside(p);
+            let mut q = 0;
+            while q < c.cols {
+                let mut pixels = most_pixels::<V>(c.width);
+                while pixels > c.cols - q {
+                    pixels /= 2;
                 }
-            }
-            if relu {
-                for image in 0..images.len() {
-                    // SAFETY: as above.
-                    let row = unsafe { std::slice::from_raw_parts_mut(to.add(image * c.image), c.row) };
-                    for i in (0..row.len()).step_by(V::LEN) {
-                        let x = crate::rows::load(row, i, V::zero()).maximum(V::zero());
-                        crate::rows::store(row, i, x);
-                    }
+                let taps = across.columns(q..q + pixels);
+                let len = taps.len() * c.depth;
+                pace.step(down.len() * len * pixels * c.width * IMAGES);
+                let x = line * input.row() + (q + taps.start) * input.pixel();
+                let y = line * output.row() + q * output.pixel();
+                for image in (0..IMAGES).step_by(V::LEN) {
+                    let tile = Tile {
+                        correlation: c,
+                        down: down.clone(),
+                        len,
+                        x: input.data.as_ptr().wrapping_add(x + image),
+                        // That of the image's rows; the first kernel row sees the one at x.
+                        x_row: input.row(),
+                        first: ys[0].at,
+                        x_pixel: input.pixel(),
+                        w: weights.as_ptr().wrapping_add(taps.start * c.depth * c.width),
+                        w_row: kernel_row,
+                        y: output.data.as_mut_ptr().wrapping_add(y + image),
+                    };
+                    // SAFETY: the group holds what these taps of the pixels reach, the weights are those of all
+                    // taps, the band has the pixels, and there is a bias for each channel.
+                    unsafe { tile.run::<V>(pixels) };
                 }
+                q += pixels;
             }
         }
+    }
+}
+
+/// Neighbouring pixels and all their channels.
+struct Tile<'a, T> {
+    correlation: &'a Correlation<'a, T>,
+    /// The kernel's rows.
+    down: Range<usize>,
+    /// Steps of a kernel row.
+    len: usize,
+    x: *const T,
+    x_row: usize,
+    /// Where the first kernel row is.
+    first: isize,
+    x_pixel: usize,
+    w: *const T,
+    w_row: usize,
+    y: *mut T,
+}
+
+impl<T: Float> Tile<'_, T> {
+    /// # Safety
+    /// What the taps reach of the first pixel from `x` on, and of the others beside it, is readable, as are the
+    /// weights and biases; the pixels at `y` are writable and in nobody else's use.
+    #[inline(always)]
+    unsafe fn run<V: Vector<Scalar = T>>(&self, pixels: usize) {
+        macro_rules! tiles {
+            ($($channels:literal: $($pixels:literal)*;)*) => {
+                match (self.correlation.width, pixels) {
+                    $($(
+                        // SAFETY: promised by the caller.
+                        ($channels, $pixels) if const { $pixels <= most_pixels::<V>($channels) } => unsafe {
+                            self.sum::<V, $pixels, $channels>()
+                        },
+                    )*)*
+                    _ => unreachable!("a tile that no registers hold"),
+                }
+            };
+        }
+        tiles!(1: 1 2 4 8; 2: 1 2 4 8; 3: 1 2 4 8; 4: 1 2 4; 5: 1 2 4; 6: 1 2 4;);
+    }
+
+    /// # Safety
+    /// As `run`.
+    #[inline(always)]
+    unsafe fn sum<V: Vector<Scalar = T>, const PIXELS: usize, const CHANNELS: usize>(&self) {
+        let mut sums = [[V::zero(); CHANNELS]; PIXELS];
+        for down in self.down.clone() {
+            let row = (self.correlation.taps[0][down].at - self.first) as usize;
+            let mut x = self.x.wrapping_add(row * self.x_row);
+            let mut w = self.w.wrapping_add(down * self.w_row);
+            for _ in 0..self.len {
+                let mut pixels = [V::zero(); PIXELS];
+                unrolled!(P, PIXELS, {
+                    // SAFETY: promised by the caller.
+                    pixels[P] = unsafe { V::load(x.wrapping_add(P * self.x_pixel)) };
+                });
+                unrolled!(C, CHANNELS, {
+                    // SAFETY: promised by the caller.
+                    let weight = V::splat(unsafe { *w.wrapping_add(C) });
+                    unrolled!(P, PIXELS, {
+                        sums[P][C] = pixels[P].mul_add(weight, sums[P][C]);
+                    });
+                });
+                x = x.wrapping_add(IMAGES);
+                w = w.wrapping_add(CHANNELS);
+            }
+        }
+        if let Some(finish) = self.correlation.finish {
+            unrolled!(C, CHANNELS, {
+                // SAFETY: promised by the caller.
+                let bias = V::splat(unsafe { *finish.bias.wrapping_add(C) });
+                unrolled!(P, PIXELS, {
+                    let sum = sums[P][C].add(bias);
+                    sums[P][C] = if finish.relu { sum.maximum(V::zero()) } else { sum };
+                });
+            });
+        }
+        unrolled!(P, PIXELS, {
+            unrolled!(C, CHANNELS, {
+                // SAFETY: promised by the caller.
+                unsafe { sums[P][C].store(self.y.wrapping_add((P * CHANNELS + C) * IMAGES)) };
+            });
+        });
     }
 }

@@ -1,9 +1,9 @@
 //! Convolutions with few output channels, which would leave most lanes idle: images are the lanes.
 //!
-//! Sixteen images at a time become planes, `[channel][row][column][image]`. There every vector is full, whatever
-//! the number of channels, and neighbouring columns are neighbours in memory: a row of a plane is the vector
-//! operand of the microkernel, the weights are the broadcast one ([`correlate`]); a weight's gradient is the sum
-//! of the products of two rows ([`weights`]). Bringing images into planes and back are transpositions.
+//! Sixteen images at a time become `[row][column][channel][image]`, so that every vector is full, whatever the
+//! number of channels: an output is a sum of pixels times weights, each one for all lanes ([`correlate`]); a
+//! weight's gradient is the sum of the products of two pixels ([`weights`]). Rows are transposed to bring images
+//! there and back, which must be worth it.
 
 mod correlate;
 mod weights;
@@ -13,10 +13,8 @@ use std::ops::Range;
 use crate::buffer::{AllocError, Buffer};
 use crate::conv::halo::Images;
 use crate::element::Float;
-use crate::gemm::pack::transpose;
-use crate::isa::Kernel;
+use crate::gemm::pack::{Gather, Strided};
 use crate::par::Pace;
-use crate::simd::Vector;
 pub(super) use correlate::Across;
 pub(super) use weights::Summed;
 
@@ -24,12 +22,15 @@ pub(super) use weights::Summed;
 const IMAGES: usize = 16;
 
 /// The most output channels: with more, channels fill the lanes well enough.
-const MAX_CHANNELS: usize = 8;
+const MAX_CHANNELS: usize = 6;
 
-/// The most elements of the planes of a task: a part of the second-level cache.
-const MAX_PLANES: usize = 128 * 1024;
+/// The multiply-adds that an element of images must be worth to be brought into a group and back.
+const WORTH: usize = 20;
 
-/// Whether groups of images have few lanes without one.
+/// The most elements that a task has of a group at a time: a part of the second-level cache.
+const MAX_ELEMENTS: usize = 128 * 1024;
+
+/// Whether a batch is cut into groups that have few lanes without an image.
 fn fills_lanes(batch: usize) -> bool {
     let empty = (IMAGES - batch % IMAGES) % IMAGES;
     batch > 0 && empty <= batch / 4
@@ -40,33 +41,33 @@ fn images_of(group: usize, batch: usize) -> Range<usize> {
     group * IMAGES..batch.min((group + 1) * IMAGES)
 }
 
-/// Rows of a group's images as planes, so many at most; columns that no image has are 0.
-struct Planes<T: Float> {
+/// Rows of a group's images, so many at most; columns that no image has are 0.
+struct Group<T: Float> {
     data: Buffer<T>,
-    rows: usize,
     cols: usize,
+    channels: usize,
 }
 
-impl<T: Float> Planes<T> {
-    fn new(channels: usize, rows: usize, cols: usize) -> Result<Planes<T>, AllocError> {
-        let mut data = Buffer::new(channels * rows * cols * IMAGES)?;
+impl<T: Float> Group<T> {
+    fn new(rows: usize, cols: usize, channels: usize) -> Result<Group<T>, AllocError> {
+        let mut data = Buffer::new(rows * cols * channels * IMAGES)?;
         data.fill(T::ZERO);
-        Ok(Planes { data, rows, cols })
+        Ok(Group { data, cols, channels })
+    }
+
+    /// The distance of columns.
+    fn pixel(&self) -> usize {
+        self.channels * IMAGES
     }
 
     /// The distance of rows.
     fn row(&self) -> usize {
-        self.cols * IMAGES
+        self.cols * self.pixel()
     }
 
-    /// The distance of channels.
-    fn plane(&self) -> usize {
-        self.rows * self.row()
-    }
-
-    /// The rows `y` and columns `x` of the images `group`; rows that the images do not have are left as they are.
-    fn enter(&mut self, images: Images<'_, T>, group: Range<usize>, y: Range<isize>, x: &Range<isize>) {
-        if group.len() < IMAGES {
+    /// The rows `y` and columns `x` of these images; rows that the images do not have are left as they are.
+    fn enter(&mut self, images: Images<'_, T>, which: Range<usize>, y: Range<isize>, x: &Range<isize>) {
+        if which.len() < IMAGES {
             self.data.fill(T::ZERO);
         }
         let inside = |range: &Range<isize>, side: usize| {
@@ -74,65 +75,25 @@ impl<T: Float> Planes<T> {
             start as usize..range.end.clamp(start, side as isize) as usize
         };
         let (rows, cols) = (inside(&y, images.height), inside(x, images.width));
-        if rows.is_empty() || cols.is_empty() {
-            return;
-        }
-        let [top, left] = [rows.start as isize - y.start, cols.start as isize - x.start].map(|n| n as usize);
-        assert!(top + rows.len() <= self.rows && left + cols.len() <= self.cols, "rows out of the planes");
-        assert!(
-            group.end * images.height * images.width * images.channels <= images.data.len(),
-            "no such image"
-        );
-        let (row, plane) = (self.row(), self.plane());
-        T::dispatch(Enter {
-            images,
-            group,
-            rows,
-            cols,
-            to: &mut self.data[top * row + left * IMAGES..],
-            row,
-            plane,
-        });
-    }
-}
-
-/// Rows and columns of images, all of which exist, into planes.
-struct Enter<'a, T> {
-    images: Images<'a, T>,
-    group: Range<usize>,
-    rows: Range<usize>,
-    cols: Range<usize>,
-    /// The first of them in the first plane.
-    to: &'a mut [T],
-    row: usize,
-    plane: usize,
-}
-
-impl<T: Float> Kernel<T> for Enter<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<V: Vector<Scalar = T>>(self) {
-        let Enter { images: Images { data, height, width, channels }, group, rows, cols, to, row, plane } =
-            self;
-        let image = (height * width * channels) as isize;
+        let size = images.height * images.width * images.channels;
+        let len = cols.len() * images.channels;
+        let left = (cols.start as isize - x.start) as usize * self.pixel();
         let mut pace = Pace::default();
-        for (i, y) in rows.enumerate() {
-            pace.step(cols.len() * channels * IMAGES);
-            let from = data[((group.start * height + y) * width + cols.start) * channels..].as_ptr();
-            let to = to[i * row..].as_mut_ptr();
-            // SAFETY: `Planes::enter` has checked that these pixels of these images exist, and that the planes
-            // have their places.
-            unsafe {
-                if channels == 1 {
-                    transpose::<V>(from, image, group.len(), cols.len(), to, IMAGES);
-                } else {
-                    for q in 0..cols.len() {
-                        let (from, to) = (from.add(q * channels), to.add(q * IMAGES));
-                        transpose::<V>(from, image, group.len(), channels, to, plane);
-                    }
-                }
-            }
+        for row in rows.filter(|_| len > 0) {
+            pace.step(len * IMAGES);
+            let first = (row * images.width + cols.start) * images.channels;
+            assert!(first + len <= size && which.end * size <= images.data.len(), "pixels that no image has");
+            let from = Strided {
+                ptr: images.data[which.start * size + first..].as_ptr(),
+                rows: len,
+                cols: which.len(),
+                row_stride: 1,
+                col_stride: size as isize,
+            };
+            let to = (row as isize - y.start) as usize * self.row() + left;
+            let to = &mut self.data[to..to + len * IMAGES];
+            // SAFETY: each of the images has these elements, and the group their places.
+            T::dispatch(unsafe { Gather::new(from, to.as_mut_ptr(), IMAGES) });
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::{IMAGES, MAX_CHANNELS, MAX_PLANES, Planes, fills_lanes, images_of};
+use super::{Group, IMAGES, MAX_CHANNELS, MAX_ELEMENTS, WORTH, fills_lanes, images_of};
 use crate::buffer::{AllocError, Buffer};
 use crate::conv::Conv2d;
 use crate::conv::halo::Images;
@@ -22,7 +22,7 @@ use crate::view::View;
 const MAX_CHUNKS: usize = 32;
 const MAX_SUMS: usize = 4 << 20;
 
-/// The most elements of the planes of a band, where rows permit: the first-level cache.
+/// The most elements of a band, where rows permit: the first-level cache.
 const BAND: usize = 10 * 1024;
 
 /// The least columns of a kernel that make tiles high enough.
@@ -54,18 +54,21 @@ impl<'a, T: Float> Summed<'a, T> {
         if !dense || !few || !fills_lanes(c.batch) || x.is_empty() || dy.is_empty() || c.kernel_height == 0 {
             return None;
         }
+        let channels = c.in_channels.checked_mul(c.out_channels)?;
+        let products = c.kernel_height.checked_mul(c.kernel_width)?.checked_mul(channels)?;
+        if products / WORTH < c.in_channels.checked_add(c.out_channels)? || products > MAX_SUMS / IMAGES {
+            return None;
+        }
         let reach = (c.kernel_height - 1).checked_mul(c.dilation[0])?;
         let [input, output] = Self::row_lens(c);
         let (input, output) = (input?, output?);
-        let weights =
-            c.kernel_height.checked_mul(c.kernel_width)?.checked_mul(c.in_channels * c.out_channels)?;
         let halo = input.checked_mul(reach)?;
-        let most = MAX_PLANES.checked_sub(halo)? / input.checked_add(output)?;
+        let most = MAX_ELEMENTS.checked_sub(halo)? / input.checked_add(output)?;
         let band = (BAND.saturating_sub(halo) / (input + output)).clamp(1, c.out_height);
-        (most > 0 && weights <= MAX_SUMS / IMAGES).then_some(Summed { conv, x, dy, band })
+        (most > 0).then_some(Summed { conv, x, dy, band })
     }
 
-    /// The elements of a row of the planes of input and gradient.
+    /// The elements of a row of a group, of input and gradient.
     fn row_lens(c: &Conv2d) -> [Option<usize>; 2] {
         let reached = c.out_width.checked_add(c.kernel_width - 1);
         [
@@ -97,8 +100,8 @@ impl<'a, T: Float> Summed<'a, T> {
         let [top, left] = [c.padding[0][0] as isize, c.padding[1][0] as isize];
         let reach = (c.kernel_height - 1) * c.dilation[0];
         let x = -left..(c.out_width + c.kernel_width - 1) as isize - left;
-        let mut input = Planes::new(c.in_channels, self.band + reach, x.len())?;
-        let mut gradient = Planes::new(c.out_channels, self.band, c.out_width)?;
+        let mut input = Group::new(self.band + reach, x.len(), c.in_channels)?;
+        let mut gradient = Group::new(self.band, c.out_width, c.out_channels)?;
         let images = Images { data: self.x, height: c.in_height, width: c.in_width, channels: c.in_channels };
         let gradients =
             Images { data: self.dy, height: c.out_height, width: c.out_width, channels: c.out_channels };
@@ -125,8 +128,8 @@ struct Accumulate<'a, T: Float> {
     conv: &'a Conv2d,
     /// The band's output rows.
     rows: Range<usize>,
-    input: &'a Planes<T>,
-    gradient: &'a Planes<T>,
+    input: &'a Group<T>,
+    gradient: &'a Group<T>,
     /// `[kernel row][kernel column][input channel][output channel][image]`.
     sums: &'a mut [T],
 }
@@ -137,37 +140,38 @@ impl<T: Float> Kernel<T> for Accumulate<'_, T> {
     #[inline(always)]
     fn run<V: Vector<Scalar = T>>(self) {
         let Accumulate { conv: c, rows, input, gradient, sums } = self;
-        let (padding, width) = (c.padding[0][0], c.in_channels * c.out_channels * IMAGES);
+        let (padding, tap) = (c.padding[0][0], c.in_channels * c.out_channels * IMAGES);
         for ky in 0..c.kernel_height {
             // The output rows that see a row of the image through this one of the kernel.
             let down = ky * c.dilation[0];
             let first = padding.saturating_sub(down).clamp(rows.start, rows.end);
             let end = (c.in_height + padding).saturating_sub(down).clamp(first, rows.end);
-            for i in 0..c.in_channels {
-                let x = &input.data[i * input.plane() + (first - rows.start + down) * input.row()..];
-                for kx in (0..c.kernel_width).step_by(TAPS) {
-                    for o in (0..c.out_channels).step_by(most_outputs::<V>()) {
-                        let at = ((ky * c.kernel_width + kx) * width) + (i * c.out_channels + o) * IMAGES;
-                        let tile = Tile {
-                            x: x[kx * IMAGES..].as_ptr(),
-                            x_row: input.row(),
-                            dy: gradient.data[o * gradient.plane() + (first - rows.start) * gradient.row()..]
-                                .as_ptr(),
-                            dy_row: gradient.row(),
-                            dy_plane: gradient.plane(),
-                            rows: end - first,
-                            sums: sums[at..].as_mut_ptr(),
-                            tap: width,
-                        };
-                        // SAFETY: the planes have these rows, the input's with the kernel's columns after each,
-                        // and there are sums for all taps and channels.
-                        unsafe {
-                            tile.run::<V>(
-                                TAPS.min(c.kernel_width - kx),
-                                most_outputs::<V>().min(c.out_channels - o),
-                            )
-                        };
-                    }
+            let (x, dy) = ((first - rows.start + down) * input.row(), (first - rows.start) * gradient.row());
+            for (kx, i) in
+                (0..c.kernel_width).step_by(TAPS).flat_map(|kx| (0..c.in_channels).map(move |i| (kx, i)))
+            {
+                for o in (0..c.out_channels).step_by(most_outputs::<V>()) {
+                    let at = (ky * c.kernel_width + kx) * tap + (i * c.out_channels + o) * IMAGES;
+                    let tile = Tile {
+                        x: input.data.as_ptr().wrapping_add(x + kx * input.pixel() + i * IMAGES),
+                        x_row: input.row(),
+                        x_pixel: input.pixel(),
+                        dy: gradient.data.as_ptr().wrapping_add(dy + o * IMAGES),
+                        dy_row: gradient.row(),
+                        dy_pixel: gradient.pixel(),
+                        rows: end - first,
+                        cols: c.out_width,
+                        sums: sums[at..].as_mut_ptr(),
+                        tap,
+                    };
+                    // SAFETY: the groups have these rows, the input's with the kernel's columns after each, and
+                    // there are sums for all taps and channels.
+                    unsafe {
+                        tile.run::<V>(
+                            TAPS.min(c.kernel_width - kx),
+                            most_outputs::<V>().min(c.out_channels - o),
+                        )
+                    };
                 }
             }
         }
@@ -178,10 +182,12 @@ impl<T: Float> Kernel<T> for Accumulate<'_, T> {
 struct Tile<T> {
     x: *const T,
     x_row: usize,
+    x_pixel: usize,
     dy: *const T,
     dy_row: usize,
-    dy_plane: usize,
+    dy_pixel: usize,
     rows: usize,
+    cols: usize,
     sums: *mut T,
     /// The distance of the sums of neighbouring taps.
     tap: usize,
@@ -217,20 +223,25 @@ impl<T: Float> Tile<T> {
             });
         });
         for row in 0..self.rows {
-            let (x, dy) = (self.x.wrapping_add(row * self.x_row), self.dy.wrapping_add(row * self.dy_row));
-            for at in (0..self.dy_row).step_by(V::LEN) {
-                let mut gradients = [V::zero(); OUTPUTS];
-                unrolled!(O, OUTPUTS, {
-                    // SAFETY: promised by the caller.
-                    gradients[O] = unsafe { V::load(dy.wrapping_add(O * self.dy_plane + at)) };
-                });
-                unrolled!(K, TAPS, {
-                    // SAFETY: promised by the caller.
-                    let x = unsafe { V::load(x.wrapping_add(K * IMAGES + at)) };
+            let (mut x, mut dy) =
+                (self.x.wrapping_add(row * self.x_row), self.dy.wrapping_add(row * self.dy_row));
+            for _ in 0..self.cols {
+                for image in (0..IMAGES).step_by(V::LEN) {
+                    let mut gradients = [V::zero(); OUTPUTS];
                     unrolled!(O, OUTPUTS, {
-                        sums[K][O] = x.mul_add(gradients[O], sums[K][O]);
+                        // SAFETY: promised by the caller.
+                        gradients[O] = unsafe { V::load(dy.wrapping_add(O * IMAGES + image)) };
                     });
-                });
+                    unrolled!(K, TAPS, {
+                        // SAFETY: promised by the caller.
+                        let x = unsafe { V::load(x.wrapping_add(K * self.x_pixel + image)) };
+                        unrolled!(O, OUTPUTS, {
+                            sums[K][O] = x.mul_add(gradients[O], sums[K][O]);
+                        });
+                    });
+                }
+                x = x.wrapping_add(self.x_pixel);
+                dy = dy.wrapping_add(self.dy_pixel);
             }
         }
         unrolled!(K, TAPS, {
