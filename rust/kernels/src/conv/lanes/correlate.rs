@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{Group, IMAGES, MAX_CHANNELS, MAX_ELEMENTS, WORTH, fills_lanes, images_of};
+use super::{Group, IMAGES, MAX_ELEMENTS, MAX_TILE, fills_lanes, images_of, is_worth};
 use crate::buffer::{AllocError, Buffer};
 use crate::conv::correlate::Correlation;
 use crate::element::Float;
@@ -18,7 +18,7 @@ use crate::par::{self, Pace};
 use crate::simd::Vector;
 
 /// The tasks that are enough for balance; groups are cut into parts only where there are fewer.
-const ENOUGH_TASKS: usize = 16;
+const ENOUGH_TASKS: usize = 4;
 
 /// A correlation that is computed this way.
 pub(in crate::conv) struct Across<'a, T> {
@@ -40,15 +40,15 @@ impl<'a, T: Float> Across<'a, T> {
         let [ys, xs] = &c.taps;
         let dense = c.groups == 1 && c.strides == [1, 1] && (c.pixel, c.row) == (c.width, c.cols * c.width);
         let neighbours = xs.windows(2).all(|pair| pair[1].at == pair[0].at + 1);
-        if !dense || !neighbours || c.is_empty() || c.width > MAX_CHANNELS || !fills_lanes(c.batch) {
-            return None;
-        }
-        let factors = [ys.len(), xs.len(), c.depth, c.width];
-        let products = factors.into_iter().try_fold(1usize, |product, n| product.checked_mul(n))?;
-        if products == 0 || products / WORTH < c.depth.checked_add(c.width)? {
+        let worth = is_worth::<T>(ys.len().saturating_mul(xs.len()), c.depth, c.width);
+        if !dense || !neighbours || !worth || c.is_empty() || !fills_lanes(c.batch) {
             return None;
         }
         let (x, reach) = (c.span(1, 0..c.cols), c.span(0, 0..1).len());
+        let tile = (xs.len() + tile_pixels(c.width) - 1).checked_mul(ys.len())?.checked_mul(c.depth)?;
+        if tile > MAX_TILE / IMAGES {
+            return None;
+        }
         let input = c.depth.checked_mul(x.len())?.checked_mul(IMAGES)?;
         let output = c.row.checked_mul(IMAGES)?;
         let rows = MAX_ELEMENTS.checked_sub(input.checked_mul(reach - 1)?)? / input.checked_add(output)?;
@@ -133,10 +133,14 @@ struct Convolve<'a, T: Float> {
     output: &'a mut Group<T>,
 }
 
-/// The most pixels of a tile with so many channels: a power of two, as many as registers hold the sums of.
+/// The pixels of a tile with so many channels: a power of two, as many as 32 registers hold the sums of.
+const fn tile_pixels(channels: usize) -> usize {
+    if channels > 3 { 4 } else { 8 }
+}
+
+/// As [`tile_pixels`], for the registers that there are.
 const fn most_pixels<V: Vector>(channels: usize) -> usize {
-    let most = if channels > 3 { 4 } else { 8 };
-    if V::LEN == 16 { most } else { most / 2 }
+    if V::LEN == 16 { tile_pixels(channels) } else { tile_pixels(channels) / 2 }
 }
 
 impl<T: Float> Kernel<T> for Convolve<'_, T> {

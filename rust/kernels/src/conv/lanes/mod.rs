@@ -13,6 +13,7 @@ use std::ops::Range;
 use crate::buffer::{AllocError, Buffer};
 use crate::conv::halo::Images;
 use crate::element::Float;
+use crate::gemm::kernel::Limits;
 use crate::gemm::pack::{Gather, Strided};
 use crate::par::Pace;
 pub(super) use correlate::Across;
@@ -24,8 +25,11 @@ const IMAGES: usize = 16;
 /// The most output channels: with more, channels fill the lanes well enough.
 const MAX_CHANNELS: usize = 6;
 
-/// The multiply-adds that an element of images must be worth to be brought into a group and back.
-const WORTH: usize = 20;
+/// The multiply-adds that it costs to bring an element into a group or back.
+const MOVE: usize = 20;
+
+/// The most elements that a tile may read: less than the first-level cache.
+const MAX_TILE: usize = 10 * 1024;
 
 /// The most elements that a task has of a group at a time: a part of the second-level cache.
 const MAX_ELEMENTS: usize = 128 * 1024;
@@ -34,6 +38,14 @@ const MAX_ELEMENTS: usize = 128 * 1024;
 fn fills_lanes(batch: usize) -> bool {
     let empty = (IMAGES - batch % IMAGES) % IMAGES;
     batch > 0 && empty <= batch / 4
+}
+
+/// Whether the lanes that kernels of so many taps, input and output channels would leave idle are worth more
+/// than the way into a group and back.
+fn is_worth<T: Float>(taps: usize, inputs: usize, outputs: usize) -> bool {
+    let idle = Limits::of::<T>().lanes.saturating_sub(outputs);
+    let lost = taps.saturating_mul(inputs).saturating_mul(idle);
+    outputs <= MAX_CHANNELS && lost > 0 && lost >= inputs.saturating_add(outputs).saturating_mul(MOVE)
 }
 
 /// The images of group `group` of a batch.

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::{Group, IMAGES, MAX_CHANNELS, MAX_ELEMENTS, WORTH, fills_lanes, images_of};
+use super::{Group, IMAGES, MAX_ELEMENTS, fills_lanes, images_of, is_worth};
 use crate::buffer::{AllocError, Buffer};
 use crate::conv::Conv2d;
 use crate::conv::halo::Images;
@@ -50,13 +50,10 @@ impl<'a, T: Float> Summed<'a, T> {
     pub(in crate::conv) fn new(conv: &'a Conv2d, x: &'a [T], dy: &'a [T]) -> Option<Self> {
         let c = conv;
         let dense = (c.groups, c.strides, c.dilation[1]) == (1, [1, 1], 1);
-        let few = (1..=MAX_CHANNELS).contains(&c.out_channels) && c.kernel_width >= MIN_TAPS;
-        if !dense || !few || !fills_lanes(c.batch) || x.is_empty() || dy.is_empty() || c.kernel_height == 0 {
-            return None;
-        }
-        let channels = c.in_channels.checked_mul(c.out_channels)?;
-        let products = c.kernel_height.checked_mul(c.kernel_width)?.checked_mul(channels)?;
-        if products / WORTH < c.in_channels.checked_add(c.out_channels)? || products > MAX_SUMS / IMAGES {
+        let taps = c.kernel_height.checked_mul(c.kernel_width)?;
+        let worth = c.kernel_width >= MIN_TAPS && is_worth::<T>(taps, c.in_channels, c.out_channels);
+        let size = taps.checked_mul(c.in_channels)?.checked_mul(c.out_channels)?;
+        if !dense || !worth || !fills_lanes(c.batch) || dy.is_empty() || size > MAX_SUMS / IMAGES {
             return None;
         }
         let reach = (c.kernel_height - 1).checked_mul(c.dilation[0])?;
