@@ -9,6 +9,7 @@ mod depthwise;
 mod halo;
 mod lanes;
 mod pooled;
+mod quads;
 mod routed;
 mod scatter;
 #[cfg(test)]

@@ -8,8 +8,8 @@
 use std::ops::Range;
 
 use crate::buffer::{AllocError, Buffer};
-use crate::conv::Conv2d;
 use crate::conv::correlate::Rows;
+use crate::conv::{Conv2d, quads};
 use crate::element::Float;
 use crate::gemm::plan::TASK;
 use crate::isa::Kernel;
@@ -79,13 +79,13 @@ pub fn forward_pooled<T: Float>(
 ) -> Result<(), AllocError> {
     c.check(x.len(), w.len(), c.output_pixels() * c.out_channels);
     check(c, y.len(), places.len(), bias.len());
+    if y.is_empty() || (quads::fits(c) && quads::forward(c, relu, x, w, bias, y, places)?) {
+        return Ok(());
+    }
     let [height, width] = pooled(c);
     // What is in no window is not computed.
     let even = Conv2d { out_height: 2 * height, out_width: 2 * width, ..*c };
     let correlation = even.correlation(x, w, None, Out::new(&mut []));
-    if correlation.is_empty() {
-        return Ok(());
-    }
     let weights = correlation.pack()?;
     let panels = correlation.panels(&weights);
     let (total, row) = (c.batch * height, width * c.out_channels);
@@ -149,23 +149,33 @@ impl<T: Float, const RELU: bool> Kernel<T> for Shrink<'_, T, RELU> {
                     // Relu does not change which one passes it as the largest: once, instead of four times.
                     let (largest, place) = first_largest([x0, x1, x2, x3]);
                     store(y, c, if RELU { largest.maximum(V::zero()) } else { largest });
-                    let closed = V::select(largest.gt(V::zero()), place, place.add(V::constant(CLOSED)));
-                    store_bytes(places, c, if RELU { closed } else { place });
+                    store_places::<V>(places, c, place, closed::<V, RELU>(largest));
                 }
             }
         }
     }
 }
 
-/// The first largest element, or the first NaN, and its place (0 to 3).
+/// Where the activation lets nothing of a window's maximum through.
 #[inline(always)]
-fn first_largest<V: Vector>(window: [V; 4]) -> (V, V) {
+pub(super) fn closed<V: Vector, const RELU: bool>(largest: V) -> V::Mask {
+    let zero = V::zero();
+    if RELU { V::mask_not(largest.gt(zero)) } else { zero.lt(zero) }
+}
+
+/// Which element of a window is the largest, lane by lane, as [`Vector::store_places`] takes it.
+pub(super) struct Place<V: Vector> {
+    pub(super) right: [V::Mask; 2],
+    pub(super) below: V::Mask,
+}
+
+/// The first largest element, or the first NaN, and its place.
+#[inline(always)]
+fn first_largest<V: Vector>(window: [V; 4]) -> (V, Place<V>) {
     let [first, second, third] = leaders(window);
-    let last = |of: [V; 4]| {
-        let lead = V::select(second, of[2], V::select(first, of[1], of[0]));
-        V::select(third, of[3], lead)
-    };
-    (last(window), last([V::zero(), V::one(), V::constant(2.0), V::constant(3.0)]))
+    let largest = V::select(second, window[2], V::select(first, window[1], window[0]));
+    let below = V::mask_or(second, third);
+    (V::select(third, window[3], largest), Place { right: [first, third], below })
 }
 
 /// The gradients of [`forward_pooled`] from that of its output and its bytes: `dz` with respect to the
@@ -276,18 +286,18 @@ pub(super) fn gradient<V: Vector>(place: V, dy: V) -> V {
     V::select(place.lt(V::constant(CLOSED)), V::one(), V::zero()).mul(dy)
 }
 
-/// Writes the lanes, small whole numbers, to `y` from `i` on, as far as it goes.
+/// Writes the windows' bytes to `y` from `i` on, as far as it goes.
 #[inline(always)]
-fn store_bytes<V: Vector>(y: &mut [u8], i: usize, lanes: V) {
+fn store_places<V: Vector>(y: &mut [u8], i: usize, Place { right, below }: Place<V>, closed: V::Mask) {
     let y = &mut y[i..];
     if y.len() >= V::LEN {
         // SAFETY: LEN elements are left.
-        return unsafe { lanes.store_bytes(y.as_mut_ptr()) };
+        return unsafe { V::store_places(right, below, closed, y.as_mut_ptr()) };
     }
     let mut bytes = [0; 16];
     const { assert!(V::LEN <= 16) };
     // SAFETY: there are at least LEN bytes.
-    unsafe { lanes.store_bytes(bytes.as_mut_ptr()) };
+    unsafe { V::store_places(right, below, closed, bytes.as_mut_ptr()) };
     y.copy_from_slice(&bytes[..y.len()]);
 }
 

@@ -54,7 +54,7 @@ impl Conv2d {
     }
 
     /// What the kernel reads for these output rows (dimension 0) or columns.
-    fn reads(&self, dim: usize, outputs: Range<usize>) -> Range<isize> {
+    pub(super) fn reads(&self, dim: usize, outputs: Range<usize>) -> Range<isize> {
         let before = self.padding[dim][0] as isize;
         outputs.start as isize - before..(outputs.end + SIDE - 1) as isize - before
     }

@@ -2,6 +2,7 @@
 
 mod lanes;
 mod pooled;
+mod quads;
 mod random;
 mod routed;
 

@@ -76,11 +76,15 @@ impl Vector for F32x8 {
         unsafe { F32x8(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(ptr.cast())))) }
     }
     #[inline(always)]
-    unsafe fn store_bytes(self, ptr: *mut u8) {
-        // SAFETY: the caller promises readable or writable memory of that length; the instruction set is
-        // available (see `Vector`).
+    unsafe fn store_places(right: [Self::Mask; 2], below: Self::Mask, closed: Self::Mask, ptr: *mut u8) {
+        // SAFETY: the caller promises writable memory of that length; the instruction set is available (see
+        // `Vector`).
         unsafe {
-            let words = _mm256_cvtps_epi32(self.0);
+            let [one, two, four] = [_mm256_set1_epi32(1), _mm256_set1_epi32(2), _mm256_set1_epi32(4)];
+            let right = _mm256_castps_si256(_mm256_blendv_ps(right[0], right[1], below));
+            let below = _mm256_and_si256(_mm256_castps_si256(below), two);
+            let closed = _mm256_and_si256(_mm256_castps_si256(closed), four);
+            let words = _mm256_or_si256(_mm256_or_si256(_mm256_and_si256(right, one), below), closed);
             let halves = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
             _mm_storel_epi64(ptr.cast(), _mm_packus_epi16(halves, halves));
         }

@@ -66,10 +66,15 @@ impl Vector for F32x16 {
         }
     }
     #[inline(always)]
-    unsafe fn store_bytes(self, ptr: *mut u8) {
-        // SAFETY: the caller promises readable or writable memory of that length; the instruction set is
-        // available (see `Vector`).
-        unsafe { _mm_storeu_si128(ptr.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0))) }
+    unsafe fn store_places(right: [Self::Mask; 2], below: Self::Mask, closed: Self::Mask, ptr: *mut u8) {
+        // SAFETY: the caller promises writable memory of that length; the instruction set is available (see
+        // `Vector`).
+        unsafe {
+            let upper = _mm_maskz_set1_epi8(right[0], 1);
+            let lower = _mm_mask_blend_epi8(right[1], _mm_set1_epi8(2), _mm_set1_epi8(3));
+            let place = _mm_mask_blend_epi8(below, upper, lower);
+            _mm_storeu_si128(ptr.cast(), _mm_mask_add_epi8(place, closed, place, _mm_set1_epi8(4)));
+        }
     }
 
     #[inline(always)]

@@ -77,21 +77,13 @@ pub trait Vector: Copy {
         // SAFETY: there are at least LEN lanes.
         unsafe { Self::load(lanes.as_ptr()) }
     }
-    /// Writes all lanes, whole numbers of 0 to 255, to `ptr` as bytes.
+    /// Writes a byte for each lane to `ptr`, the place of an element in a window of four and what is to be known
+    /// of it: 2 if it is `below`, 1 more if it is on the `right` (of the upper two, or of the lower two where it is
+    /// below), and 4 more if it is `closed`.
     ///
     /// # Safety
     /// `ptr` is valid for writes of `LEN` bytes.
-    #[inline(always)]
-    unsafe fn store_bytes(self, ptr: *mut u8) {
-        let mut lanes = [Self::Scalar::ZERO; 16];
-        const { assert!(Self::LEN <= 16) };
-        // SAFETY: there are at least LEN lanes.
-        unsafe { self.store(lanes.as_mut_ptr()) };
-        for (i, lane) in lanes.iter().enumerate().take(Self::LEN) {
-            // SAFETY: promised by the caller.
-            unsafe { *ptr.add(i) = lane.to_f64() as u8 };
-        }
-    }
+    unsafe fn store_places(right: [Self::Mask; 2], below: Self::Mask, closed: Self::Mask, ptr: *mut u8);
 
     /// `self + b`.
     fn add(self, b: Self) -> Self;

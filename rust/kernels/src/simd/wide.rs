@@ -140,6 +140,16 @@ impl<T: Scalar, const N: usize> Vector for Wide<T, N> {
     }
 
     #[inline(always)]
+    unsafe fn store_places(right: [Self::Mask; 2], below: Self::Mask, closed: Self::Mask, ptr: *mut u8) {
+        let byte = |i: usize| {
+            let right = if below[i] { right[1][i] } else { right[0][i] };
+            u8::from(right) | u8::from(below[i]) << 1 | u8::from(closed[i]) << 2
+        };
+        // SAFETY: the caller promises N writable bytes.
+        unsafe { ptr.cast::<[u8; N]>().write(std::array::from_fn(byte)) }
+    }
+
+    #[inline(always)]
     fn add(self, b: Self) -> Self {
         self.zip(b, T::add)
     }
