@@ -99,7 +99,7 @@ impl<T: Float> Correlation<'_, T> {
     }
 
     /// Whether there is nothing to compute.
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.batch * self.rows == 0 || self.cols == 0 || self.groups * self.width == 0
     }
 
