@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -242,8 +243,16 @@ def test_without_matplotlib_plot_names_the_extra(
     assert err == "autodan bench: plotting needs matplotlib: pip install 'autodan[plot]'\n"
 
 
+@pytest.fixture
+def keyboard_interrupts(no_collections: None) -> Iterator[None]:
+    """Let SIGINT interrupt this process, which a shell's background jobs ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_ctrl_c_ends_quietly_and_puts_the_threads_back(
-    small: None, no_collections: None, tmp_path: Path, capsys: Run
+    small: None, keyboard_interrupts: None, tmp_path: Path, capsys: Run
 ) -> None:
     file = tmp_path / "bench.json"
     before = _core.num_threads()
