@@ -19,7 +19,7 @@ use crate::conv::halo::{Bands, Images};
 use crate::conv::lanes::Across;
 use crate::conv::{LONGEST, piece};
 use crate::element::Float;
-use crate::gemm::kernel::{Block, Finish, Multiply, PADDING, Run};
+use crate::gemm::kernel::{Ahead, Block, Finish, Multiply, PADDING, Run};
 use crate::gemm::pack::{Gather, Strided};
 use crate::gemm::plan::{TASK, Tiling};
 use crate::out::Out;
@@ -193,6 +193,7 @@ impl<T: Float> Correlation<'_, T> {
                 nr,
                 by_panel: true,
                 accumulate,
+                ahead: Ahead::NOTHING,
                 finish: self.finish.filter(|_| last).map(|finish| finish.at(column)),
             };
             // SAFETY: the band holds what the taps of its rows reach, the packed weights end with

@@ -13,7 +13,7 @@ use crate::conv::depthwise::{Backward, Channels};
 use crate::conv::halo::{Bands, Images};
 use crate::conv::{Conv2d, piece};
 use crate::element::Float;
-use crate::gemm::kernel::{Block, Multiply, Run};
+use crate::gemm::kernel::{Ahead, Block, Multiply, Run};
 use crate::gemm::plan::{TASK, Tiling};
 use crate::out::Out;
 use crate::par::{self, Pace};
@@ -212,6 +212,7 @@ impl<T: Float> WeightGradient<'_, T> {
                 nr,
                 by_panel: true,
                 accumulate: band.accumulate,
+                ahead: Ahead::NOTHING,
                 finish: None,
             };
             // SAFETY: the band holds what the kernel reads for its rows, the gradient has those

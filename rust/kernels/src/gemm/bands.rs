@@ -1,7 +1,7 @@
 //! A product that is used up as it is made: bands of its rows, one after the other, in the first-level cache.
 
 use super::Matrix;
-use super::kernel::{Block, Multiply, Run};
+use super::kernel::{Ahead, Block, Multiply, Run};
 use super::pack::Strided;
 use super::plan::{TASK, Tiling};
 use super::product::{packs_broadcast, packs_vectors};
@@ -126,6 +126,7 @@ impl<T: Float> Bands<T> {
             by_panel: false,
             accumulate: false,
             finish: None,
+            ahead: Ahead::NOTHING,
         };
         // SAFETY: the block lies within the operands, which their matrices have checked; `b` has neighbouring
         // columns and `a` neighbours one way or the other, as they need not be packed; and the scratch, this

@@ -24,13 +24,16 @@ use std::marker::PhantomData;
 
 use crate::element::Float;
 use crate::isa::Kernel;
-use crate::simd::{Vector, prefetch_for_write};
+use crate::simd::{Vector, prefetch_for_write, prefetch_l2};
 
 /// The most vectors that a tile is wide.
 pub(crate) const MAX_VECTORS: usize = 4;
 
 /// Readable elements after the last one of a packed vector operand: a vector less one.
 pub(crate) const PADDING: usize = 15;
+
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
 
 /// A stretch of the contraction: `len` steps that start at these offsets from the tile's operands.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +82,31 @@ pub(crate) struct Block<'r, T> {
     pub(crate) accumulate: bool,
     /// What is done to finished sums on their way to `c`.
     pub(crate) finish: Option<Finish<T>>,
+    /// What is read after this block, to be asked for meanwhile.
+    pub(crate) ahead: Ahead<T>,
+}
+
+/// A stretch of memory that is asked for little by little, so many cache lines after each run of each tile:
+/// asked for all at once it would be served before the multiply-adds go on, and left to itself it is read in
+/// pieces of many rows by turns, which the processor does not foresee.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead<T> {
+    pub(crate) at: *const T,
+    pub(crate) lines: usize,
+}
+
+impl<T> Ahead<T> {
+    /// Nothing is asked for.
+    pub(crate) const NOTHING: Ahead<T> = Ahead { at: std::ptr::null(), lines: 0 };
+
+    /// Asks for the next lines.
+    #[inline(always)]
+    fn ask(&mut self) {
+        for _ in 0..self.lines {
+            prefetch_l2(self.at);
+            self.at = self.at.wrapping_byte_add(LINE);
+        }
+    }
 }
 
 /// What a layer does to the sums of a product: it adds a bias for each column, and may drop what is negative.
@@ -192,6 +220,7 @@ impl<T: Float> Kernel<T> for Multiply<'_, T> {
     #[inline(always)]
     fn run<V: Vector<Scalar = T>>(self) {
         let mut block = self.0;
+        let mut ahead = block.ahead;
         let (tiles, panels) = (block.rows.div_ceil(block.mr), block.cols.div_ceil(block.nr));
         let (outer, inner) = if block.by_panel { (panels, tiles) } else { (tiles, panels) };
         for _ in 0..block.lines {
@@ -199,7 +228,7 @@ impl<T: Float> Kernel<T> for Multiply<'_, T> {
                 for y in 0..inner {
                     let (i, j) = if block.by_panel { (y, x) } else { (x, y) };
                     // SAFETY: promised to `Multiply::new`.
-                    unsafe { panel_tile::<V>(&block, i, j) };
+                    unsafe { panel_tile::<V>(&block, i, j, &mut ahead) };
                 }
             }
             block.a = block.a.wrapping_offset(block.a_line);
@@ -213,7 +242,7 @@ impl<T: Float> Kernel<T> for Multiply<'_, T> {
 /// # Safety
 /// As [`Multiply::new`].
 #[inline(always)]
-unsafe fn panel_tile<V: Vector>(block: &Block<V::Scalar>, i: usize, j: usize) {
+unsafe fn panel_tile<V: Vector>(block: &Block<V::Scalar>, i: usize, j: usize, ahead: &mut Ahead<V::Scalar>) {
     let rows = block.mr.min(block.rows - i * block.mr);
     let cols = block.nr.min(block.cols - j * block.nr);
     let widest = Tiles::<V>::vectors(rows) * V::LEN;
@@ -239,7 +268,7 @@ unsafe fn panel_tile<V: Vector>(block: &Block<V::Scalar>, i: usize, j: usize) {
                 last: width - (width.div_ceil(V::LEN) - 1) * V::LEN,
             };
             // SAFETY: promised by the caller; the tile lies within the block.
-            unsafe { tile.run::<V>(height, width.div_ceil(V::LEN)) };
+            unsafe { tile.run::<V>(height, width.div_ceil(V::LEN), ahead) };
             row += height;
         }
         col += width;
@@ -261,13 +290,13 @@ impl<T: Float> Tile<'_, '_, T> {
     /// # Safety
     /// As [`Multiply::new`], for these rows and vectors.
     #[inline(always)]
-    unsafe fn run<V: Vector<Scalar = T>>(&self, rows: usize, vectors: usize) {
+    unsafe fn run<V: Vector<Scalar = T>>(&self, rows: usize, vectors: usize, ahead: &mut Ahead<T>) {
         // One instance of the tile for each size that the registers hold.
         macro_rules! tiles {
             ($nv:literal: $($mr:literal)*) => {
                 match rows {
                     // SAFETY: promised by the caller.
-                    $($mr if const { $mr <= Tiles::<V>::ROWS[$nv] } => unsafe { self.form::<V, $mr, $nv>() },)*
+                    $($mr if const { $mr <= Tiles::<V>::ROWS[$nv] } => unsafe { self.form::<V, $mr, $nv>(ahead) },)*
                     _ => unreachable!("a tile that no registers hold"),
                 }
             };
@@ -283,16 +312,16 @@ impl<T: Float> Tile<'_, '_, T> {
     /// # Safety
     /// As [`Multiply::new`], for these rows and vectors.
     #[inline(always)]
-    unsafe fn form<V: Vector<Scalar = T>, const MR: usize, const NV: usize>(&self) {
+    unsafe fn form<V: Vector<Scalar = T>, const MR: usize, const NV: usize>(&self, ahead: &mut Ahead<T>) {
         let unit = (self.block.a_row, self.block.a_group) == (1, 3);
         let partial = NV == 1 && self.last < V::LEN && !self.block.b_padded;
         // SAFETY: promised by the caller.
         unsafe {
             match (unit, partial) {
-                (true, false) => self.contract::<V, MR, NV, true, false>(),
-                (true, true) => self.contract::<V, MR, NV, true, true>(),
-                (false, false) => self.contract::<V, MR, NV, false, false>(),
-                (false, true) => self.contract::<V, MR, NV, false, true>(),
+                (true, false) => self.contract::<V, MR, NV, true, false>(ahead),
+                (true, true) => self.contract::<V, MR, NV, true, true>(ahead),
+                (false, false) => self.contract::<V, MR, NV, false, false>(ahead),
+                (false, true) => self.contract::<V, MR, NV, false, true>(ahead),
             }
         }
     }
@@ -311,6 +340,7 @@ impl<T: Float> Tile<'_, '_, T> {
         const PARTIAL: bool,
     >(
         &self,
+        ahead: &mut Ahead<T>,
     ) {
         let block = self.block;
         let b_k = block.b_k;
@@ -343,6 +373,7 @@ impl<T: Float> Tile<'_, '_, T> {
                     b = b.wrapping_offset(b_k);
                 }
             }
+            ahead.ask();
         }
         let mut accumulate = block.accumulate;
         if let Some(Finish { bias, relu }) = block.finish {

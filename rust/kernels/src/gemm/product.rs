@@ -3,9 +3,9 @@
 use crate::buffer::{AllocError, Buffer};
 use crate::element::Float;
 use crate::gemm::join::join;
-use crate::gemm::kernel::{Block, Finish, Multiply, PADDING, Run};
+use crate::gemm::kernel::{Ahead, Block, Finish, LINE, Multiply, PADDING, Run};
 use crate::gemm::pack::{Gather, Strided};
-use crate::gemm::plan::{Grid, Tiling, block_depth, in_slices};
+use crate::gemm::plan::{Grid, KC, Tiling, block_depth, in_slices};
 use crate::out::Out;
 use crate::par::{self, Pace};
 
@@ -22,6 +22,12 @@ const NEAR: usize = 256 * 1024;
 /// Elements at distances that are multiples of this compete for the same few lines of the
 /// first-level cache (64 sets of 64 bytes).
 const ALIASED: usize = 4096;
+
+/// Steps of the contraction between two requests for what is read next ([`Ahead`]).
+const STRIDE: usize = 16;
+
+/// The most rows of a tile while the rows of the next one are asked for.
+const ROWS_AHEAD: usize = 12;
 
 /// `c = a b`, row-major, overwritten. The operands' elements are readable ([`super::Matrix`] has
 /// checked them), `c` has room for all of the output, and a bias is as long as a row of it.
@@ -40,19 +46,39 @@ pub(super) fn product<T: Float>(
         unsafe { c.slice(0..m * n) }.fill(T::ZERO);
         return Ok(());
     }
-    if in_slices(m, k, n) {
-        return sliced(a, b, c, finish);
-    }
+    if in_slices(m, k, n) { sliced(a, b, c, finish) } else { whole(a, b, c, finish, false) }
+}
+
+/// [`product`] without a cut of the contraction among tasks. `goes_on`: `b` is the upper part of a matrix with
+/// more rows.
+fn whole<T: Float>(
+    a: Strided<T>,
+    b: Strided<T>,
+    c: Out<T>,
+    finish: Option<Finish<T>>,
+    goes_on: bool,
+) -> Result<(), AllocError> {
+    let (k, n) = (a.cols, b.cols);
     // A bias belongs to columns of the output as it is.
     let swapped = finish.is_none() && swap(&a, &b);
     let (a, b) = if swapped { (b.transposed(), a.transposed()) } else { (a, b) };
-    let tiling = Tiling::<T>::new(a.rows, b.cols);
+    let mut tiling = Tiling::<T>::new(a.rows, b.cols);
+    // An operand in one piece that is read once, and larger than what a near cache holds.
+    let asks = match swapped {
+        true => in_one_piece(&a) && k * a.rows > NEAR && k == block_depth(k) && b.cols <= tiling.nr,
+        false => goes_on && in_one_piece(&b) && !packs_vectors(&b, a.rows, &tiling),
+    };
+    if swapped && asks {
+        tiling.mr = tiling.mr.min(ROWS_AHEAD);
+    }
     let product = Product {
         // Without steps there is nothing to pack, but a bias to write.
         pack_a: k > 0 && packs_broadcast(&a, b.cols, &tiling),
         pack_b: k > 0 && packs_vectors(&b, a.rows, &tiling),
         tiling,
         swapped,
+        goes_on,
+        asks,
         finish,
         c,
         c_row: n,
@@ -85,7 +111,8 @@ fn sliced<T: Float>(
         let (p, depth) = (slice * depth, depth.min(k - slice * depth));
         // SAFETY: slices have different parts of the sums, and each is used once.
         let sums = unsafe { out.slice(slice * m * n..(slice + 1) * m * n) };
-        product(a.part(0, m, p, depth), b.part(p, depth, 0, n), Out::new(sums), None)
+        let (a, b) = (a.part(0, m, p, depth), b.part(p, depth, 0, n));
+        whole(a, b, Out::new(sums), None, slice + 1 < slices)
     })?;
     join(&sums, c, n, finish);
     Ok(())
@@ -99,6 +126,11 @@ fn swap<T>(a: &Strided<T>, b: &Strided<T>) -> bool {
     let moved = m * n + if a.row_stride == 1 { 0.0 } else { m * k };
     // Less than a vector of rows would leave lanes idle.
     b.col_stride != 1 && n > 1.0 && m >= 8.0 && moved < k * n
+}
+
+/// Whether `operand` is in one piece.
+fn in_one_piece<T>(operand: &Strided<T>) -> bool {
+    (operand.row_stride, operand.col_stride) == (operand.cols as isize, 1)
 }
 
 /// Whether the vector operand is packed: always when its rows are not contiguous; else when enough
@@ -131,6 +163,10 @@ struct Product<'a, T> {
     pack_a: bool,
     pack_b: bool,
     swapped: bool,
+    /// Whether `b` is the upper part of a matrix with more rows.
+    goes_on: bool,
+    /// Whether it is asked for what is read next.
+    asks: bool,
     finish: Option<Finish<T>>,
     c: Out<'a, T>,
     /// The distance of the rows of `c` as the caller sees it.
@@ -182,8 +218,21 @@ impl<T: Float> Product<'_, T> {
                 }
                 false => Panels::new(part.transposed(), mr, None),
             };
+            // What only one task reads; a transposed product's tasks have rows of their own.
+            let asks = self.asks && (self.swapped || (rows, cols) == (a.rows, self.c_row));
+            let stride = if asks { STRIDE } else { depth.max(1) };
+            let mut runs = [Run { a: 0, b: 0, len: 0 }; KC / STRIDE];
+            let count = depth.div_ceil(stride).max(1);
+            for (run, start) in runs[..count].iter_mut().zip((0..).step_by(stride)) {
+                let (a, b) = (start as isize * tiles.k, start as isize * b.k);
+                *run = Run { a, b, len: stride.min(depth - start) };
+            }
+            let ahead = match asks {
+                true => self.ahead(operands, row, (rows, cols, count)),
+                false => Ahead::NOTHING,
+            };
             let block = Block {
-                runs: &[Run { a: 0, b: 0, len: depth }],
+                runs: &runs[..count],
                 a: tiles.ptr,
                 a_row: tiles.side,
                 a_group: 3 * tiles.side,
@@ -192,7 +241,8 @@ impl<T: Float> Product<'_, T> {
                 b: b.at(first_col / nr, p),
                 b_k: b.k,
                 b_panel: b.panel,
-                b_padded: self.pack_b,
+                // What follows a row but the last is another one.
+                b_padded: self.pack_b || self.goes_on && !self.swapped && b.k >= PADDING as isize,
                 c,
                 c_row,
                 lines: 1,
@@ -205,6 +255,7 @@ impl<T: Float> Product<'_, T> {
                 by_panel: depth * cols > RESIDENT,
                 accumulate: p > 0,
                 finish: self.finish.filter(|_| p + depth == *k).map(|finish| finish.at(col)),
+                ahead,
             };
             // SAFETY: the block lies within the operands, which their matrices have checked, or
             // within the packed copies, made with this layout; blocks of different tasks do not
@@ -218,6 +269,23 @@ impl<T: Float> Product<'_, T> {
             T::dispatch(unsafe { Gather::new(from.transposed(), to, self.c_row) });
         }
         Ok(())
+    }
+
+    /// What to ask for during the `runs` of each tile of a block from `row` on, of `rows` and `cols`: of the
+    /// operand that is read once, what this thread will most likely read next.
+    fn ahead(
+        &self,
+        Operands { a, b, k }: &Operands<T>,
+        row: usize,
+        (rows, cols, runs): (usize, usize, usize),
+    ) -> Ahead<T> {
+        let Tiling { mr, nr, .. } = self.tiling;
+        let lines = |elements: usize| (elements * size_of::<T>()).div_ceil(LINE);
+        if self.swapped {
+            return Ahead { at: a.part(row + mr, 0, 0, 0).ptr, lines: lines(mr * STRIDE) };
+        }
+        let runs = runs * rows.div_ceil(mr) * cols.div_ceil(nr);
+        Ahead { at: b.at(0, *k), lines: lines(k * cols).div_ceil(runs) }
     }
 }
 

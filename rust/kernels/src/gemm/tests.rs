@@ -120,6 +120,8 @@ fn large_products_match_naive_sums_in_all_layouts() {
             (100, 600, 1),
             (65, 1024, 65),
             (300, 5, 530),
+            // Transposed weights larger than a near cache: what is read next is asked for.
+            (32, 100, 2700),
         ] {
             check_layouts::<f32>(m, k, n);
         }
@@ -170,6 +172,31 @@ fn a_cut_of_the_contraction_changes_no_bits() {
         check::<f32>(32, 300, 1100, 128);
         check::<f32>(23, 700, 1601, 79);
         check::<f64>(9, 700, 2049, 100);
+    });
+}
+
+/// Whole vectors are read where the columns of all blocks of the contraction but the last end.
+#[test]
+fn what_lies_beside_the_columns_reaches_no_sum() {
+    on_every_isa(|_| {
+        for (m, k, n, row) in [
+            (32, 2400, 100, 100),
+            (32, 2400, 100, 103),
+            (23, 2400, 79, 120),
+            (70, 2048, 10, 12),
+            (70, 2048, 10, 40),
+        ] {
+            assert!(in_slices(m, k, n));
+            let (a, b) = (values::<f32>(m * k, 1), values::<f32>(k * n, 2));
+            let mut wide = vec![f32::NAN; (k - 1) * row + n];
+            for (to, from) in wide.chunks_mut(row).zip(b.chunks(n)) {
+                to[..n].copy_from_slice(from);
+            }
+            let mut c = vec![f32::NAN; m * n];
+            let a_matrix = Matrix::new(&a, 0, m, k, k as isize, 1);
+            gemm(a_matrix, Matrix::new(&wide, 0, k, n, row as isize, 1), &mut c).unwrap();
+            check(&a, &b, &c, (m, k, n), "a view");
+        }
     });
 }
 

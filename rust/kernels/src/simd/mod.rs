@@ -258,6 +258,19 @@ pub(crate) fn prefetch<T>(ptr: *const T, ahead: usize) {
     let _ = ahead;
 }
 
+/// Asks for the cache line at `ptr` in the second-level cache: what is read only after much else has passed
+/// through the first one.
+#[inline(always)]
+pub(crate) fn prefetch_l2<T>(ptr: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as in `prefetch`.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(ptr.cast())
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = ptr;
+}
+
 /// Asks for the cache line at `ptr`, in order to write to it.
 #[inline(always)]
 pub(crate) fn prefetch_for_write<T>(ptr: *const T) {
