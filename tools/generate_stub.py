@@ -246,7 +246,7 @@ RESULTS = {
     "_changes": "int",
     "_identities": "bytes",
     "_note_change": "None",
-    "Outline.fits": "bool",
+    "_Outline.fits": "bool",
     "Graph.compile": "Program",
     "Graph.difference": "str | None",
     "Program.kernels": "list[tuple[str, _Specs, _Specs, int, int, int]]",

@@ -25,11 +25,11 @@ __all__ = [
     "GradMode",
     "Graph",
     "InternalError",
-    "Outline",
     "Program",
     "Tensor",
     "TraceError",
     "Variable",
+    "_Outline",
     "_changes",
     "_encode_header",
     "_handoff_seconds",
@@ -537,7 +537,7 @@ class Program:
         """
 
 @final
-class Outline:
+class _Outline:
     """Dtypes and shapes of the tensors of a batch."""
 
     def __new__(cls, tensors: Sequence[_TensorLike]) -> Self: ...

@@ -67,7 +67,7 @@ class Programs:
         # How often anything had changed when all this was found to hold.
         self._seen_changes = -1
         # The last step found of each kind, and how often anything had changed by then.
-        self._latest: dict[str, tuple[int, _core.Outline, CompiledStep]] = {}
+        self._latest: dict[str, tuple[int, _core._Outline, CompiledStep]] = {}
         self._streams: list[random.SeedGenerator] = []
         self._flags = -1
         self._trainable: list[bool] = []
@@ -133,7 +133,7 @@ class Programs:
         tensors: list[Tensor] = []
         found = self._look_up(kind, step, batch, tensors).step
         if found is not None:
-            self._latest[kind] = changes, _core.Outline(tensors), found
+            self._latest[kind] = changes, _core._Outline(tensors), found
         return found, tensors
 
     def try_out(self, kind: str, step: Callable[[Any], Any], batch: Any) -> Entry:

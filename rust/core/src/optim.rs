@@ -19,7 +19,7 @@ use crate::variable::Variable;
 pub enum Gradient {
     /// As it is.
     Tensor(Tensor),
-    /// The product of two matrices, one that [`fits`]: it is made while the variable is updated, and never lies in
+    /// The product of two matrices, one that `fits`: it is made while the variable is updated, and never lies in
     /// memory as a whole.
     Product(Tensor, Tensor),
 }

@@ -205,10 +205,10 @@ fn _note_change() {
 
 /// Dtypes and shapes of the tensors of a batch.
 ///
-/// >>> outline = _core.Outline([ad.zeros((2, 3))])
+/// >>> outline = _core._Outline([ad.zeros((2, 3))])
 /// >>> outline.fits((ad.ones((2, 3)),)), outline.fits((ad.ones((1, 3)),)), outline.fits([ad.ones((2, 3))])
 /// (True, False, False)
-#[pyclass(name = "Outline", module = "autodan._core", frozen)]
+#[pyclass(name = "_Outline", module = "autodan._core", frozen)]
 struct PyOutline(Vec<Spec>);
 
 #[pymethods]
@@ -220,7 +220,7 @@ impl PyOutline {
 
     /// Whether it is also that of this batch, a tuple of nothing but tensors.
     ///
-    /// >>> _core.Outline([]).fits(())
+    /// >>> _core._Outline([]).fits(())
     /// True
     fn fits(&self, batch: &Bound<'_, PyAny>) -> bool {
         batch.cast_exact::<PyTuple>().is_ok_and(|batch| {
