@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiled_reference import X, Y, both, classifier, labels, rows, same, steps
+from compiled_reference import X, Y, both, classifier, entries, labels, rows, same, steps
 
 import autodan as ad
 from autodan import layers, losses, metrics, optimizers
@@ -175,6 +175,37 @@ def test_optimizers(name, options, common, floatx):
 @pytest.mark.parametrize("rate", RATES)
 def test_learning_rates(rate, name, floatx):
     both(lambda: classifier(optimizer=RULES[name][0](RATES[rate]())), steps(), floatx, ALL)
+
+
+class Twice(layers.Layer):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, inputs):
+        return self.inner(self.inner(inputs))
+
+
+@pytest.mark.parametrize("kind", ["plain", "penalized", "shared"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optimizers.Adam,
+        optimizers.SGD,
+        lambda rate: optimizers.SGD(rate, momentum=0.9, nesterov=True),
+    ],
+)
+def test_gradients_that_updates_make_themselves(optimizer, kind, floatx):
+    def make():
+        penalty = "l2" if kind == "penalized" else None
+        wide = layers.Dense(190, "tanh", kernel_regularizer=penalty)
+        inner = Twice(wide) if kind == "shared" else wide
+        return classifier(layers.Dense(190, "tanh"), inner, optimizer=optimizer(0.01))
+
+    model = both(make, steps(), floatx, ALL)
+    names = [row[0] for row in entries(model)["train"][0].program.kernels()]
+    # With a penalty or a second use, the gradient is more than a product.
+    assert names[-1].startswith("Matmul") == (kind == "plain")
 
 
 def test_variables_without_weight_decay(floatx):
